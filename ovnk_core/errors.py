@@ -1,0 +1,136 @@
+"""Every error the library raises, as one tree.
+
+OvnkError
+├─ ObjectError            the caller's object; has .kind .name .path .value .reason .fix .source
+│  ├─ SchemaError         shape or type of a field
+│  ├─ LimitError          a number the manual or the API caps
+│  ├─ TransitionError     not allowed after installation
+│  └─ CapacityError       subnets or addresses exhausted, for this object
+├─ NotFound, Conflict     no such object; a name or version held by somebody else
+├─ SouthError             the northbound database
+│  ├─ Unreachable         no connection, or none in time
+│  ├─ Rejected            the server refused one operation of a transaction
+│  ├─ UnknownOutcome      a transaction was sent and its reply never came
+│  └─ SchemaMismatch      the server's schema lacks a table or column we need
+├─ GuardError             a safety limit stopped a write (mass delete, empty input)
+└─ BugError               ours: RuleFault, FloorError, KeyClash, Divergence
+
+Rules never catch. Raise at the door, handle in the shell, translate at the edge; nowhere else.
+"""
+
+from __future__ import annotations
+
+
+class OvnkError(Exception):
+    """Root of the tree."""
+
+
+class ObjectError(OvnkError):
+    """One thing wrong with one declared object.
+
+    ``path`` is the field path as a user writes it (``spec.ingress[0].ports[1].port``), ``source`` is where
+    the field stands (``FILE:LINE`` or ``FILE#/json/pointer``). ``reason`` says what is wrong and ``fix`` what
+    to write instead; ``value`` is the offending text, cut to a readable length.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        kind: str = "",
+        name: str = "",
+        path: str = "",
+        value: str = "",
+        fix: str = "",
+        source: str = "",
+    ) -> None:
+        self.kind, self.name, self.path = kind, name, path
+        self.value, self.reason, self.fix, self.source = value, reason, fix, source
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        head = f"{self.source}: " if self.source else ""
+        who = " ".join(part for part in (self.kind, self.name) if part)
+        where = f" {self.path}" if self.path else ""
+        got = f" (got {self.value})" if self.value else ""
+        fix = f"; {self.fix}" if self.fix else ""
+        return f"{head}{who}{where}: {self.reason}{got}{fix}"
+
+
+class SchemaError(ObjectError):
+    """Shape or type of a field."""
+
+
+class LimitError(ObjectError):
+    """A number the manual or the API caps."""
+
+
+class TransitionError(ObjectError):
+    """A change that is not allowed after installation."""
+
+
+class CapacityError(ObjectError):
+    """Subnets or addresses are exhausted for this object; others keep working."""
+
+
+class NotFound(OvnkError):
+    """No such object."""
+
+
+class Conflict(OvnkError):
+    """A name or a version is held by somebody else."""
+
+
+class SouthError(OvnkError):
+    """The northbound database. ``retry_after_s`` is None when a retry cannot help."""
+
+    retry_after_s: float | None = None
+
+
+class Unreachable(SouthError):
+    """No connection, or none in time."""
+
+    retry_after_s = 1.0
+
+
+class UnknownOutcome(SouthError):
+    """A transaction was sent and its reply never came: resolve it by reading back."""
+
+    retry_after_s = 0.0
+
+
+class Rejected(SouthError):
+    """The server refused an operation; ``operation`` is its index, None when the commit itself failed."""
+
+    def __init__(self, error: str, details: str = "", operation: int | None = None) -> None:
+        self.error, self.details, self.operation = error, details, operation
+        at = "" if operation is None else f" (operation {operation})"
+        super().__init__(f"northbound refused the transaction{at}: {error}" + (f": {details}" if details else ""))
+
+
+class SchemaMismatch(SouthError):
+    """The server does not serve OVN_Northbound, or its schema lacks what we need."""
+
+
+class GuardError(OvnkError):
+    """A safety limit stopped a write; the message names the flag that lifts it."""
+
+
+class BugError(OvnkError):
+    """Ours. The process is unhealthy when one of these is seen."""
+
+
+class RuleFault(BugError):
+    """A rule raised; names the rule and its driver key."""
+
+
+class FloorError(BugError):
+    """A rule read a table it did not declare."""
+
+
+class KeyClash(BugError):
+    """Two drivers wrote the same key."""
+
+
+class Divergence(BugError):
+    """Incremental state differs from a state built from scratch."""

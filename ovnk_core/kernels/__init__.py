@@ -1,0 +1,1 @@
+"""Fast data structures on ints and arrays; knows nothing of networks."""
