@@ -1,0 +1,1 @@
+"""What the user says: one frozen struct per kind, validated before it is made (``ingest``)."""

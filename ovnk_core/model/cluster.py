@@ -1,0 +1,94 @@
+"""The cluster's network configuration: what the two Network kinds say, and what they mean together.
+
+``Network`` (config.openshift.io) holds addresses, ``NetworkOperator`` (operator.openshift.io) the same addresses
+once more plus the OVN-Kubernetes settings. ``ClusterNetwork`` is the one value the rest of the house reads.
+"""
+
+from __future__ import annotations
+
+from ovnk_core.model.object import Declared
+from ovnk_core.terms.address import Address, Cidr, Family, cidr
+from ovnk_core.terms.struct import Value
+
+
+class ClusterNetworkEntry(Value, frozen=True, kw_only=True):
+    """One clusterNetwork entry: each node gets a subnet of ``host_prefix_bits`` out of ``cidr``."""
+
+    cidr: Cidr
+    host_prefix_bits: int
+
+
+# Ranges OVN-Kubernetes keeps for itself (ovn-kubernetes docs; 15.2.1.1 names 100.64.0.0/16).
+JOIN: dict[Family, Cidr] = {4: cidr("100.64.0.0/16"), 6: cidr("fd98::/64")}
+TRANSIT: dict[Family, Cidr] = {4: cidr("100.88.0.0/16"), 6: cidr("fd97::/64")}
+MASQUERADE: dict[Family, Cidr] = {4: cidr("169.254.169.0/29"), 6: cidr("fd69::/125")}
+RESERVED: tuple[tuple[str, Cidr], ...] = (
+    *((f"join range (IPv{family})", JOIN[family]) for family in JOIN),
+    *((f"transit range (IPv{family})", TRANSIT[family]) for family in TRANSIT),
+    *((f"masquerade range (IPv{family})", MASQUERADE[family]) for family in MASQUERADE),
+)
+DEFAULT_CLUSTER_NETWORK = (ClusterNetworkEntry(cidr=cidr("10.128.0.0/14"), host_prefix_bits=23),)
+DEFAULT_SERVICE_NETWORK = (cidr("172.30.0.0/16"),)
+DEFAULT_MTU_BYTES, DEFAULT_GENEVE_PORT = 1400, 6081
+
+
+class Network(Declared, frozen=True, kw_only=True):
+    """config.openshift.io Network. Empty tuples: not said."""
+
+    cluster_network: tuple[ClusterNetworkEntry, ...] = ()
+    service_network: tuple[Cidr, ...] = ()
+    network_type: str = "OVNKubernetes"
+
+
+class NetworkOperator(Declared, frozen=True, kw_only=True):
+    """operator.openshift.io Network. None: not said."""
+
+    cluster_network: tuple[ClusterNetworkEntry, ...] = ()
+    service_network: tuple[Cidr, ...] = ()
+    network_type: str = "OVNKubernetes"
+    mtu_bytes: int | None = None
+    geneve_port: int | None = None
+
+
+class Infrastructure(Declared, frozen=True, kw_only=True):
+    """config.openshift.io Infrastructure: the platform type (``BareMetal``, ``VSphere``, ``AWS``, ...)."""
+
+    platform: str = ""
+
+
+class ClusterNetwork(Value, frozen=True, kw_only=True):
+    """The one effective configuration."""
+
+    entries: tuple[ClusterNetworkEntry, ...] = DEFAULT_CLUSTER_NETWORK
+    service: tuple[Cidr, ...] = DEFAULT_SERVICE_NETWORK
+    mtu_bytes: int = DEFAULT_MTU_BYTES
+    geneve_port: int = DEFAULT_GENEVE_PORT
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(sorted({entry.cidr.family for entry in self.entries}))
+
+    @property
+    def cidrs(self) -> tuple[Cidr, ...]:
+        return tuple(entry.cidr for entry in self.entries)
+
+    def join_router(self, family: Family) -> Address:
+        """Address of ovn_cluster_router on the join switch: the first host of the join range."""
+        return JOIN[family].at(1)
+
+    def holds(self, address: Address) -> bool:
+        return any(entry.cidr.contains(address) for entry in self.entries)
+
+
+def effective_network(config: Network | None, operator: NetworkOperator | None) -> ClusterNetwork:
+    """Merge the two kinds: config.openshift.io wins for addresses, the operator adds MTU and port."""
+    entries = (config.cluster_network if config else ()) or (operator.cluster_network if operator else ())
+    service = (config.service_network if config else ()) or (operator.service_network if operator else ())
+    mtu = operator.mtu_bytes if operator else None
+    port = operator.geneve_port if operator else None
+    return ClusterNetwork(
+        entries=entries or DEFAULT_CLUSTER_NETWORK,
+        service=service or DEFAULT_SERVICE_NETWORK,
+        mtu_bytes=DEFAULT_MTU_BYTES if mtu is None else mtu,
+        geneve_port=DEFAULT_GENEVE_PORT if port is None else port,
+    )

@@ -1,0 +1,43 @@
+"""The input tables: what the user declared, and what was decided. Everything else is derived from these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ovnk_core.engine.table import Table
+from ovnk_core.model.cluster import Infrastructure, Network, NetworkOperator
+from ovnk_core.model.decision import NodeDecision, PodDecision
+from ovnk_core.model.namespace import Namespace
+from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.node import Node
+from ovnk_core.model.pod import Pod
+from ovnk_core.terms.name import NamespacedName
+
+NETWORK = Table[NamespacedName, Network]("network")
+NETWORK_OPERATOR = Table[NamespacedName, NetworkOperator]("network_operator")
+INFRASTRUCTURE = Table[NamespacedName, Infrastructure]("infrastructure")
+NODE = Table[NamespacedName, Node]("node")
+NAMESPACE = Table[NamespacedName, Namespace]("namespace")
+POD = Table[NamespacedName, Pod]("pod")
+NETWORK_POLICY = Table[NamespacedName, NetworkPolicy]("network_policy")
+NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")
+POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
+
+CLUSTER = NamespacedName("", "cluster")
+"""The name of cluster-wide singletons (Network, Infrastructure)."""
+
+OBJECT_TABLES: dict[str, Table[NamespacedName, Any]] = {
+    "Network": NETWORK,
+    "NetworkOperator": NETWORK_OPERATOR,
+    "Infrastructure": INFRASTRUCTURE,
+    "Node": NODE,
+    "Namespace": NAMESPACE,
+    "Pod": POD,
+    "NetworkPolicy": NETWORK_POLICY,
+}
+"""Declared kinds and their tables."""
+
+
+def cluster_key(name: str) -> NamespacedName:
+    """Key of a cluster-scoped object."""
+    return NamespacedName("", name)

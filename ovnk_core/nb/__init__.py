@@ -1,0 +1,1 @@
+"""What OVN's northbound schema says: typed rows, the match language, and how both become database values."""

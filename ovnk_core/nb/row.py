@@ -1,0 +1,79 @@
+"""Identity and shape of northbound rows.
+
+A row is identified by who owns it and what role it plays (``RowId``); its uuid is derived from that, so a replayed
+insert fails cleanly instead of making a twin. Scalar and map columns live in the row struct; set-valued columns
+that grow with the cluster (members of groups, ports of a switch, ACLs of a group) live in the set table
+``member`` keyed by ``ColumnId``, one element per member, which is exactly one OVSDB ``mutate`` element each.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from uuid import UUID, uuid5
+
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.struct import Key, Value
+
+ROW_NAMESPACE = UUID("6f1b5b0e-3a86-5c52-9d0e-0f0e6b6f766e")
+OWNER_KEY = "ovnk-owner"
+Pairs = tuple[tuple[str, str], ...]
+
+
+class RowId(Key, frozen=True, order=True, cache_hash=True):
+    """table + owner + role. ``role`` distinguishes the rows one object owns in one table (``ingress/0/tcp``)."""
+
+    table: str
+    owner: ObjectRef
+    role: str = ""
+
+    @property
+    def uuid(self) -> str:
+        return _uuid(self)
+
+    @property
+    def owner_text(self) -> str:
+        """The value of ``external_ids:ovnk-owner``: ``KIND/NAMESPACE/NAME/ROLE``. Kubernetes names hold no slash."""
+        return f"{self.owner.kind}/{self.owner.namespace}/{self.owner.name}/{self.role}"
+
+
+@lru_cache(maxsize=1 << 18)
+def _uuid(row: RowId) -> str:
+    return str(uuid5(ROW_NAMESPACE, f"{row.table}/{row.owner_text}"))
+
+
+def parse_owner(table: str, text: str) -> RowId | None:
+    """``external_ids:ovnk-owner`` -> RowId; None when the text is not of our making."""
+    parts = text.split("/", 3)
+    if len(parts) != 4:
+        return None
+    kind, namespace, name, role = parts
+    return RowId(table, ObjectRef(kind, namespace, name), role)
+
+
+class ColumnId(Key, frozen=True, order=True, cache_hash=True):
+    """A set-valued column of one row."""
+
+    row: RowId
+    column: str
+
+
+Element = str | RowId
+"""A member of a set-valued column: text, or a reference to another row of ours."""
+
+
+class NbRow(Value, frozen=True, kw_only=True):
+    """Base of all row structs: subclasses name the schema's columns, in the schema's types.
+
+    Optional columns are None when empty; maps are sorted tuples of pairs. ``external_ids`` excludes the owner
+    key, which ``reconcile`` adds from the RowId.
+    """
+
+    external_ids: Pairs = ()
+
+
+def pairs(**items: str) -> Pairs:
+    return tuple(sorted(items.items()))
+
+
+def pairs_of(mapping: dict[str, str]) -> Pairs:
+    return tuple(sorted(mapping.items()))
