@@ -1,0 +1,1 @@
+"""Maintained relations over the model, shared by every room."""

@@ -1,0 +1,193 @@
+"""From selected pods to members of a set: addresses of an address set, ports of a port group, port numbers.
+
+A ``Binding`` says "this target is fed by that selection, seen through this projection". Targets fed by several
+selections hold the union: elements are counted. A pod event costs O(bindings of the selections it is in).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+from ovnk_core.engine.relation import RelationView
+from ovnk_core.engine.table import SetTable
+from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
+from ovnk_core.indexes.selection import SELECTED, PodSelection
+from ovnk_core.nb.desired import MEMBER
+from ovnk_core.nb.naming import pod_port_row
+from ovnk_core.nb.row import ColumnId
+from ovnk_core.terms.address import Family
+from ovnk_core.terms.name import NamespacedName
+from ovnk_core.terms.port import Transport
+from ovnk_core.terms.struct import Key
+
+
+class PortsOf(Key, frozen=True, cache_hash=True):
+    """The pod's logical switch port."""
+
+
+class AddressesOf(Key, frozen=True, cache_hash=True):
+    """The pod's addresses of one family."""
+
+    family: Family
+
+
+class AddressesListening(Key, frozen=True, cache_hash=True):
+    """The pod's addresses of one family, if it names the port and the name stands for ``number``."""
+
+    family: Family
+    protocol: Transport
+    port: str
+    number: int
+
+
+class NumbersOf(Key, frozen=True, cache_hash=True):
+    """What numbers the port name stands for on the pod."""
+
+    protocol: Transport
+    port: str
+
+
+Projection = PortsOf | AddressesOf | AddressesListening | NumbersOf
+
+
+class Binding(Key, frozen=True, cache_hash=True):
+    selection: PodSelection
+    projection: Projection
+
+
+class PortName(Key, frozen=True, cache_hash=True):
+    """A port name asked of the pods of one selection."""
+
+    selection: PodSelection
+    protocol: Transport
+    name: str
+
+
+MEMBER_BINDING = SetTable[ColumnId, Binding]("nb.member.binding")
+PORT_NUMBER = SetTable[PortName, int]("port_number")
+PORT_NUMBER_WANT = SetTable[PortName, Hashable]("port_number.want")
+
+
+def project(projection: Projection, endpoint: Endpoint) -> Iterable[Any]:
+    """Elements one endpoint contributes."""
+    match projection:
+        case PortsOf():
+            yield pod_port_row(endpoint.key)
+        case AddressesOf(family):
+            for address in endpoint.addresses:
+                if address.family == family:
+                    yield str(address)
+        case AddressesListening(family, protocol, name, number):
+            if any((port.protocol, port.name, port.number) == (protocol, name, number) for port in endpoint.ports):
+                yield from project(AddressesOf(family), endpoint)
+        case NumbersOf(protocol, name):
+            yield from {port.number for port in endpoint.ports if (port.protocol, port.name) == (protocol, name)}
+
+
+class _Projected:
+    """Shared body of the two relations: bindings x selected endpoints -> counted elements of targets."""
+
+    name: str
+    binding: SetTable[Any, Any]
+    target: SetTable[Any, Any]
+    bindings_of: Callable[[Any, Any], tuple[Binding, ...]]
+
+    def __init__(self) -> None:
+        self._bindings: dict[Any, set[Binding]] = {}
+        self._targets: dict[PodSelection, dict[tuple[Any, Projection], None]] = {}
+        self._selections: dict[NamespacedName, set[PodSelection]] = {}
+
+    def rebuild(self, view: RelationView) -> None:
+        self._bindings, self._targets, self._selections = {}, {}, {}
+        for target in view.sets(self.binding):
+            self._bindings[target] = self._wanted(view, target)
+            for binding in self._bindings[target]:
+                self._targets.setdefault(binding.selection, {})[(target, binding.projection)] = None
+        endpoints = view.rows(ENDPOINT)
+        for selection, pods in view.sets(SELECTED).items():
+            for pod in pods:
+                self._selections.setdefault(pod, set()).add(selection)
+                self._emit(view, selection, endpoints[pod], add=True)
+
+    def step(self, view: RelationView) -> None:
+        """Old bindings see old members with old rows leave; then new bindings see new members arrive."""
+        endpoints = view.rows(ENDPOINT)
+        old = {key: was for key, was, _ in view.changes(ENDPOINT) if was is not None}
+        self._step_members(view, endpoints, old)
+        self._step_endpoints(view, old)
+        for target, _, _ in view.set_changes(self.binding):
+            self._rebind(view, target)
+
+    def _step_members(self, view: RelationView, endpoints: Any, old: dict[NamespacedName, Endpoint]) -> None:
+        for selection, _, vanished in view.set_changes(SELECTED):
+            for pod in vanished:
+                self._selections[pod].discard(selection)
+                self._emit(view, selection, old.get(pod) or endpoints[pod], add=False)
+        for selection, appeared, _ in view.set_changes(SELECTED):
+            for pod in appeared:
+                self._selections.setdefault(pod, set()).add(selection)
+                # A pod that stays an endpoint joins with its old row; _step_endpoints then moves every set it is in.
+                self._emit(view, selection, old.get(pod) or endpoints[pod], add=True)
+
+    def _step_endpoints(self, view: RelationView, old: dict[NamespacedName, Endpoint]) -> None:
+        for key, was, now in view.changes(ENDPOINT):
+            if was is None or now is None or (was.addresses, was.ports) == (now.addresses, now.ports):
+                continue
+            for selection in self._selections.get(key, ()):
+                self._emit(view, selection, was, add=False)
+                self._emit(view, selection, now, add=True)
+
+    def _emit(self, view: RelationView, selection: PodSelection, endpoint: Endpoint, *, add: bool) -> None:
+        for target, projection in self._targets.get(selection, ()):
+            for element in project(projection, endpoint):
+                (view.add if add else view.remove)(self.target, target, element)
+
+    def _rebind(self, view: RelationView, target: Any) -> None:
+        """Bring the bindings of one target from what they were to what its wants now say."""
+        endpoints = view.rows(ENDPOINT)
+        was = self._bindings.get(target, set())
+        now = self._wanted(view, target)
+        for binding, add in [*((b, False) for b in was - now), *((b, True) for b in now - was)]:
+            targets = self._targets.setdefault(binding.selection, {})
+            if add:
+                targets[(target, binding.projection)] = None
+            else:
+                del targets[(target, binding.projection)]
+            for pod in view.members(SELECTED, binding.selection):
+                for element in project(binding.projection, endpoints[pod]):
+                    (view.add if add else view.remove)(self.target, target, element)
+        if now:
+            self._bindings[target] = now
+        else:
+            self._bindings.pop(target, None)
+
+    def _wanted(self, view: RelationView, target: Any) -> set[Binding]:
+        wants = view.members(self.binding, target)
+        return {binding for want in wants for binding in type(self).bindings_of(target, want)}
+
+
+class Members(_Projected):
+    """Bindings of rows' columns -> members of those columns."""
+
+    name = "indexes.members"
+    binding, target = MEMBER_BINDING, MEMBER
+    inputs = (ENDPOINT, SELECTED, MEMBER_BINDING)
+    out = (MEMBER,)
+
+    @staticmethod
+    def bindings_of(target: ColumnId, want: Binding) -> tuple[Binding, ...]:
+        return (want,)
+
+
+class PortNumbers(_Projected):
+    """Port names asked of a selection -> the numbers they stand for on its pods."""
+
+    name = "indexes.port_numbers"
+    binding, target = PORT_NUMBER_WANT, PORT_NUMBER
+    inputs = (ENDPOINT, SELECTED, PORT_NUMBER_WANT)
+    out = (PORT_NUMBER,)
+
+    @staticmethod
+    def bindings_of(target: PortName, want: Hashable) -> tuple[Binding, ...]:
+        return (Binding(target.selection, NumbersOf(target.protocol, target.name)),)

@@ -1,0 +1,53 @@
+"""THE wiring page: every rule and relation of the house, from declared objects to desired northbound rows.
+
+ objects         [Network] [NetworkOperator] [Node] [Namespace] [Pod] [NetworkPolicy]      floor 0, inputs
+ decisions       [NodeDecision] [PodDecision]          settings  [Settings]                (allocate writes decisions)
+                     |               |                               |
+ derived basics      |          (endpoint)                    (cluster_network)
+                     |               |                               |
+                (node_place) <-------|-------------------------------+
+                     |               |
+ topology   (node_switch) (own_node) (pod_port) (gateway_*) (node_policies)   (cluster_router) (cluster_groups) (copp)
+                     |               |
+ rooms               |    NetworkPolicy -> (policy) --> selection.want --> <Selection> --> selection
+                     |                        |                               |               |
+                     |                        +--> port_number.want --> <PortNumbers> --> port_number
+                     |                        +--> network_policy.rule --> (rule_acls) (isolation) (peer_address_set)
+                     |                                                        |
+ northbound       [nb.*] one table per schema table            nb.member.binding --> <Members> --> nb.member
+
+(rule) is a pure function run once per driver row, <Relation> is hand-written and set-valued. ``ovnk graph`` prints
+the graph as it is; a golden test keeps it reviewed.
+"""
+
+from __future__ import annotations
+
+from ovnk_core.engine.graph import Node
+from ovnk_core.features import network_policy
+from ovnk_core.features.room import Room
+from ovnk_core.indexes.endpoint import endpoint
+from ovnk_core.indexes.projection import Members, PortNumbers
+from ovnk_core.indexes.selection import Selection
+from ovnk_core.topology.cluster import cluster_groups, cluster_router, control_plane_policing
+from ovnk_core.topology.gateway import gateway_nat, gateway_router, gateway_routes, node_policies
+from ovnk_core.topology.place import cluster_network, node_place
+from ovnk_core.topology.switch import node_switch, own_node, pod_port
+
+BASICS: tuple[Node, ...] = (cluster_network, endpoint, node_place)
+INDEXES: tuple[Node, ...] = (Selection, PortNumbers, Members)
+TOPOLOGY: tuple[Node, ...] = (
+    cluster_router,
+    cluster_groups,
+    control_plane_policing,
+    node_switch,
+    own_node,
+    pod_port,
+    gateway_router,
+    gateway_routes,
+    gateway_nat,
+    node_policies,
+)
+ROOMS: tuple[Room, ...] = (network_policy.ROOM,)
+"""The only list of rooms."""
+
+PIPELINE: tuple[Node, ...] = (*BASICS, *INDEXES, *TOPOLOGY, *(rule for room in ROOMS for rule in room.rules))

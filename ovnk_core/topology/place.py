@@ -1,0 +1,159 @@
+"""Where a node sits: every address, name and MAC of its part of the topology, computed once.
+
+A plain Kubernetes Node without OVN-Kubernetes' annotations works: what it does not say is assumed, and
+``assumptions`` lists what was. Sources: OVN-Kubernetes' address conventions (docs/sources.md, topology).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ovnk_core.engine.rule import Reader, rule
+from ovnk_core.engine.table import Output, Table
+from ovnk_core.model.cluster import JOIN, ClusterNetwork, effective_network
+from ovnk_core.model.node import Node
+from ovnk_core.model.tables import CLUSTER, NETWORK, NETWORK_OPERATOR, NODE, NODE_DECISION
+from ovnk_core.nb.naming import localnet_port
+from ovnk_core.terms.address import Address, Cidr, Family, InterfaceAddress, mac_of
+from ovnk_core.terms.name import NamespacedName
+from ovnk_core.terms.struct import Value
+
+ROUTER_OFFSET, MANAGEMENT_OFFSET = 1, 2
+"""Hosts of a node subnet that are taken: .1 the cluster router, .2 the node's management port."""
+
+
+NODE_ID_KEY = "ovnk-node-id"
+"""external_ids key of a node's switch: the node's id, recorded there because a node without a gateway has no row
+that shows it."""
+
+
+class Settings(Value, frozen=True, kw_only=True):
+    """What the operator of this control plane says, as opposed to the cluster. Always present, under ``CLUSTER``.
+
+    ``node_prefix_bits``: link prefix lengths assumed for a node address that comes without one.
+    """
+
+    node_prefix_bits: tuple[tuple[Family, int], ...] = ((4, 24), (6, 64))
+    platform: str = ""
+
+    def prefix(self, family: Family) -> int:
+        return dict(self.node_prefix_bits)[family]
+
+
+class NodePlace(Value, frozen=True, kw_only=True):
+    """One entry per family in each tuple, IPv4 first; tuples may be shorter than the cluster's families."""
+
+    name: str
+    node_id: int
+    chassis: str
+    subnets: tuple[Cidr, ...]
+    router: tuple[InterfaceAddress, ...]
+    router_mac: str
+    management: tuple[Address, ...]
+    management_mac: str
+    join: tuple[InterfaceAddress, ...]
+    join_mac: str
+    has_gateway: bool
+    external: tuple[InterfaceAddress, ...]
+    external_mac: str
+    next_hops: tuple[Address, ...]
+    localnet: str
+    vlan: int
+    hosts: tuple[Address, ...]
+    gateway_mtu_bytes: int | None
+
+
+SETTINGS = Table[NamespacedName, Settings]("settings")
+CLUSTER_NETWORK = Table[NamespacedName, ClusterNetwork]("cluster_network")
+NODE_PLACE = Table[NamespacedName, NodePlace]("node_place")
+
+
+@rule(driver=SETTINGS, reads=(NETWORK, NETWORK_OPERATOR), out=(CLUSTER_NETWORK,))
+def cluster_network(read: Reader, key: NamespacedName, settings: Settings) -> Iterable[Output]:
+    """Both Network kinds -> the one effective configuration."""
+    yield CLUSTER_NETWORK.row(CLUSTER, effective_network(read(NETWORK, CLUSTER), read(NETWORK_OPERATOR, CLUSTER)))
+
+
+@rule(driver=NODE, reads=(NODE_DECISION, CLUSTER_NETWORK, SETTINGS), out=(NODE_PLACE,))
+def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
+    """A node with recorded subnets -> its place. A node without has none yet, and no rows."""
+    decision, network, settings = read(NODE_DECISION, key), read(CLUSTER_NETWORK, CLUSTER), read(SETTINGS, CLUSTER)
+    if decision is None or not decision.subnets or network is None or settings is None:
+        return
+    router = tuple(InterfaceAddress(subnet.at(ROUTER_OFFSET), subnet.prefix) for subnet in decision.subnets)
+    management = tuple(subnet.at(MANAGEMENT_OFFSET) for subnet in decision.subnets)
+    join = node.join or tuple(
+        InterfaceAddress(JOIN[family].at(decision.node_id), JOIN[family].prefix) for family in network.families
+    )
+    external = external_addresses(node, settings)
+    yield NODE_PLACE.row(
+        key,
+        NodePlace(
+            name=node.name,
+            node_id=decision.node_id,
+            chassis=node.chassis or node.name,
+            subnets=decision.subnets,
+            router=router,
+            router_mac=mac_of(router[0].address),
+            management=management,
+            management_mac=node.management_mac or mac_of(management[0]),
+            join=join,
+            join_mac=mac_of(join[0].address),
+            has_gateway=node.has_gateway and bool(external),
+            external=external,
+            external_mac=node.gateway_mac or (mac_of(external[0].address) if external else ""),
+            next_hops=next_hops(node, external),
+            localnet=localnet_port(node.name, node.gateway_interface),
+            vlan=node.gateway_vlan,
+            hosts=host_addresses(node),
+            gateway_mtu_bytes=network.mtu_bytes if node.gateway_mtu_supported else None,
+        ),
+    )
+
+
+def external_addresses(node: Node, settings: Settings) -> tuple[InterfaceAddress, ...]:
+    """Address and link prefix of the node's uplink, one per family."""
+    if node.gateway_addresses or node.primary:
+        return node.gateway_addresses or node.primary
+    known = {interface.address: interface.prefix for interface in node.host_cidrs}
+    return tuple(
+        InterfaceAddress(address, known.get(address) or settings.prefix(address.family)) for address in node.internal
+    )
+
+
+def next_hops(node: Node, external: tuple[InterfaceAddress, ...]) -> tuple[Address, ...]:
+    """The uplink's routers: as annotated, else the first host of each link that is not the node itself.
+
+    An annotated gateway without next hops is legal (no default route); a plain node always gets one, because
+    without a default route OVN drops everything outbound.
+    """
+    if node.gateway_next_hops or node.gateway_addresses:
+        return node.gateway_next_hops
+    return tuple(_first_other_host(interface) for interface in external)
+
+
+def _first_other_host(interface: InterfaceAddress) -> Address:
+    first = interface.subnet.network + 1
+    return first if first != interface.address else first + 1
+
+
+def host_addresses(node: Node) -> tuple[Address, ...]:
+    """Every address the node answers to, sorted, without duplicates."""
+    uplink = (interface.address for interface in (*node.gateway_addresses, *node.primary, *node.host_cidrs))
+    return tuple(sorted({*node.internal, *node.external, *uplink}))
+
+
+def assumptions(node: Node) -> tuple[str, ...]:
+    """What we assume because the node does not say it; one sentence each, reported once as a warning."""
+    found: list[str] = []
+    if not node.chassis:
+        found.append("no k8s.ovn.org/node-chassis-id: the chassis is taken to be called like the node")
+    if not node.has_gateway:
+        return tuple(found)
+    if not node.gateway_addresses and not node.primary:
+        found.append("no k8s.ovn.org/node-primary-ifaddr: the link prefix is assumed (--node-prefix)")
+    if not node.gateway_addresses and not node.gateway_next_hops:
+        found.append("no k8s.ovn.org/l3-gateway-config: next hop is taken to be the first host of the link")
+    if not node.gateway_mac:
+        found.append("no gateway MAC: derived from the node's address")
+    return tuple(found)
