@@ -1,0 +1,186 @@
+"""The allocation loop: after every change of objects, which decisions must be recorded, changed or dropped.
+
+Decisions are inputs to the rules, so this runs between transactions: look at the objects, propose, record. What is
+recorded is honoured; nothing that exists moves because a neighbour came or went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ovnk_core.allocate.nodes import NodeAllocator
+from ovnk_core.allocate.pods import PodAllocator
+from ovnk_core.errors import ObjectError
+from ovnk_core.model.cluster import ClusterNetwork
+from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision
+from ovnk_core.model.node import Node
+from ovnk_core.model.pod import Pod
+from ovnk_core.model.tables import cluster_key
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.struct import Value
+
+
+class Settled(Value, frozen=True, kw_only=True):
+    """Decisions that changed (None: dropped) and who could not be served. Unlisted means unchanged."""
+
+    nodes: dict[NamespacedName, NodeDecision | None]
+    pods: dict[NamespacedName, PodDecision | None]
+    errors: dict[ObjectRef, ObjectError]
+
+
+class Allocator:
+    """Keeps pools in step with the objects. ``recorded`` decisions are reserved before anything is given out."""
+
+    def __init__(self, network: ClusterNetwork, recorded: Decisions) -> None:
+        self._nodes, self._pods = NodeAllocator(network), PodAllocator()
+        self._node_decisions = {cluster_key(name): each for name, each in recorded.nodes.items()}
+        self._pod_decisions = {NamespacedName(*key.split("/", 1)): each for key, each in recorded.pods.items()}
+        for key, node in sorted(self._node_decisions.items()):
+            self._nodes.reserve(key.name, node)
+        for pod_key, pod in sorted(self._pod_decisions.items()):
+            home = self._node_decisions.get(cluster_key(pod.node))
+            if home is not None:
+                self._pods.reserve(pod_key, pod, home)
+        self._waiting_nodes: set[NamespacedName] = set()
+        self._waiting_pods: set[NamespacedName] = set()
+        self._pods_on: dict[str, set[NamespacedName]] = {}
+        self._node_of: dict[NamespacedName, str] = {}
+        self.errors: dict[ObjectRef, ObjectError] = {}
+
+    def settle(
+        self,
+        nodes: Mapping[NamespacedName, Node],
+        pods: Mapping[NamespacedName, Pod],
+        *,
+        changed_nodes: Iterable[NamespacedName],
+        changed_pods: Iterable[NamespacedName],
+    ) -> Settled:
+        """Serve what changed and what is still waiting. Releases come first, then nodes, then pods, by name."""
+        node_changes: dict[NamespacedName, NodeDecision | None] = {}
+        pod_changes: dict[NamespacedName, PodDecision | None] = {}
+        touched_pods = set(changed_pods) | self._waiting_pods
+        touched_nodes = set(changed_nodes) | self._waiting_nodes
+        for key in touched_pods:
+            self._track(key, pods.get(key))
+        for key in touched_nodes:
+            if key not in nodes:
+                self._drop_node(key, node_changes)
+                touched_pods |= self._pods_on.get(key.name, set())
+        for pod_key in sorted(touched_pods):
+            if not _wants_address(pods.get(pod_key)):
+                self._drop_pod(pod_key, pod_changes)
+        for key in sorted(touched_nodes & nodes.keys(), key=lambda key: (not nodes[key].subnets, key)):
+            if self._settle_node(nodes[key], node_changes):
+                touched_pods |= self._pods_on.get(key.name, set())
+        wanting = [pods[key] for key in touched_pods if _wants_address(pods.get(key))]
+        for pod in sorted(wanting, key=_precedence):
+            self._settle_pod(pod, pods, pod_changes)
+        return Settled(nodes=node_changes, pods=pod_changes, errors=dict(self.errors))
+
+    def missing_from(
+        self, nodes: Mapping[NamespacedName, NodeDecision], pods: Mapping[NamespacedName, PodDecision]
+    ) -> Settled:
+        """Decisions held here that the tables do not show yet (recorded ones, on first use)."""
+        return Settled(
+            nodes={key: each for key, each in self._node_decisions.items() if nodes.get(key) != each},
+            pods={key: each for key, each in self._pod_decisions.items() if pods.get(key) != each},
+            errors={},
+        )
+
+    def _track(self, key: NamespacedName, pod: Pod | None) -> None:
+        old = self._node_of.pop(key, None)
+        if old is not None:
+            self._pods_on[old].discard(key)
+        if pod is not None and pod.node:
+            self._node_of[key] = pod.node
+            self._pods_on.setdefault(pod.node, set()).add(key)
+
+    def _drop_node(self, key: NamespacedName, changes: dict[NamespacedName, NodeDecision | None]) -> None:
+        self._nodes.release(key.name)
+        self._waiting_nodes.discard(key)
+        self.errors.pop(ObjectRef("Node", "", key.name), None)
+        if self._node_decisions.pop(key, None) is not None:
+            changes[key] = None
+
+    def _drop_pod(self, key: NamespacedName, changes: dict[NamespacedName, PodDecision | None]) -> None:
+        self._pods.release(key)
+        self._waiting_pods.discard(key)
+        self.errors.pop(ObjectRef("Pod", key.namespace, key.name), None)
+        if self._pod_decisions.pop(key, None) is not None:
+            changes[key] = None
+
+    def _settle_node(self, node: Node, changes: dict[NamespacedName, NodeDecision | None]) -> bool:
+        ref, recorded = ObjectRef("Node", "", node.name), self._node_decisions.get(node.key)
+        try:
+            decision = self._nodes.settle(node, recorded)
+        except ObjectError as error:
+            self._drop_node(node.key, changes)
+            self.errors[ref] = error
+            self._waiting_nodes.add(node.key)
+            return True
+        self._waiting_nodes.discard(node.key)
+        self.errors.pop(ref, None)
+        if decision == recorded:
+            return False
+        self._node_decisions[node.key] = changes[node.key] = decision
+        return True
+
+    def _settle_pod(
+        self, pod: Pod, pods: Mapping[NamespacedName, Pod], changes: dict[NamespacedName, PodDecision | None]
+    ) -> None:
+        ref = ObjectRef("Pod", pod.namespace, pod.name)
+        home = self._node_decisions.get(cluster_key(pod.node))
+        if home is None:
+            self._drop_pod(pod.key, changes)
+            self._waiting_pods.add(pod.key)
+            return
+        self._evict_older(pod, home, pods, changes)
+        recorded = self._pod_decisions.get(pod.key)
+        try:
+            decision = self._pods.settle(pod, home, recorded)
+        except ObjectError as error:
+            self._drop_pod(pod.key, changes)
+            self.errors[ref] = error
+            self._waiting_pods.add(pod.key)
+            return
+        self._waiting_pods.discard(pod.key)
+        self.errors.pop(ref, None)
+        if decision != recorded:
+            self._pod_decisions[pod.key] = changes[pod.key] = decision
+
+    def _evict_older(
+        self,
+        pod: Pod,
+        home: NodeDecision,
+        pods: Mapping[NamespacedName, Pod],
+        changes: dict[NamespacedName, PodDecision | None],
+    ) -> None:
+        """An address that both pods carry belongs to the newer one; one that we gave away stays where it is."""
+        for address in pod.addresses:
+            holder = self._pods.holder(address, home)
+            if holder is None or holder == pod.key:
+                continue
+            other = pods.get(holder)
+            if other is None or not _wants_address(other):
+                self._drop_pod(holder, changes)
+            elif address in other.addresses and _precedence(pod) < _precedence(other):
+                self._drop_pod(holder, changes)
+                self._waiting_pods.add(holder)
+                self.errors[ObjectRef("Pod", holder.namespace, holder.name)] = ObjectError(
+                    f"its address is held by the newer pod {pod.key}",
+                    kind="Pod",
+                    name=str(holder),
+                    path='metadata.annotations["k8s.ovn.org/pod-networks"]',
+                    value=str(address),
+                    fix="delete one of the two pods",
+                )
+
+
+def _wants_address(pod: Pod | None) -> bool:
+    return pod is not None and bool(pod.node) and not pod.is_host_network and not pod.is_completed
+
+
+def _precedence(pod: Pod) -> tuple[bool, tuple[int, ...], NamespacedName]:
+    """Pods that carry addresses first, the newest of them first; then by name."""
+    newest = tuple(-ord(letter) for letter in pod.created) if pod.addresses else ()
+    return (not pod.addresses, newest, pod.key)

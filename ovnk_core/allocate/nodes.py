@@ -1,0 +1,147 @@
+"""Node subnets and node ids.
+
+What a node's annotations say is claimed first; what is recorded is kept while it still lies in the cluster's
+networks; what is missing is taken from the lowest free slot. Nodes are served in name order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ovnk_core.allocate.pool import Pool
+from ovnk_core.errors import CapacityError, ObjectError
+from ovnk_core.model.cluster import JOIN, ClusterNetwork, ClusterNetworkEntry
+from ovnk_core.model.decision import NodeDecision
+from ovnk_core.model.node import Node
+from ovnk_core.terms.address import BITS, Cidr, Family
+
+NODE_ID_MIN, NODE_ID_MAX = 2, 5000
+"""0 and 1 are taken: the join network itself and the cluster router on it."""
+
+
+class _Range:
+    """One clusterNetwork entry cut into node subnets."""
+
+    def __init__(self, entry: ClusterNetworkEntry) -> None:
+        self.cidr, self.bits = entry.cidr, entry.host_prefix_bits
+        self.pool = Pool(0, (1 << (self.bits - entry.cidr.prefix)) - 1)
+
+    def slots(self, subnet: Cidr) -> range:
+        """Slots a subnet covers; an annotated subnet may be larger or smaller than ours."""
+        shift = BITS[self.cidr.family] - self.bits
+        return range((subnet.value - self.cidr.value) >> shift, ((subnet.last - self.cidr.value) >> shift) + 1)
+
+    def subnet(self, slot: int) -> Cidr:
+        family = self.cidr.family
+        return Cidr(family, self.cidr.value + (slot << (BITS[family] - self.bits)), self.bits)
+
+
+class NodeAllocator:
+    """Holds who owns which subnet and id. ``settle`` is idempotent; ``release`` frees what a node held."""
+
+    def __init__(self, network: ClusterNetwork) -> None:
+        self.network = network
+        self._ranges = [_Range(entry) for entry in network.entries]
+        self._ids = Pool(NODE_ID_MIN, NODE_ID_MAX)
+        self._held: dict[str, NodeDecision] = {}
+
+    def release(self, name: str) -> None:
+        held = self._held.pop(name, None)
+        if held is None:
+            return
+        for subnet in held.subnets:
+            for pool, slot in self._slots(subnet):
+                pool.release(slot, name)
+        self._ids.release(held.node_id, name)
+
+    def settle(self, node: Node, recorded: NodeDecision | None) -> NodeDecision:
+        """The node's decision. Raises CapacityError (exhausted) or ObjectError (somebody else holds it)."""
+        self.release(node.name)
+        subnets: list[Cidr] = []
+        node_id = 0
+        try:
+            for family in self.network.families:
+                subnets.append(self._subnet(node, recorded, family))
+            node_id = self._node_id(node, recorded)
+        except ObjectError:
+            self._held[node.name] = NodeDecision(subnets=tuple(subnets), node_id=node_id)
+            self.release(node.name)
+            raise
+        decision = NodeDecision(subnets=tuple(subnets), node_id=node_id)
+        self._held[node.name] = decision
+        return decision
+
+    def reserve(self, name: str, recorded: NodeDecision) -> None:
+        """Hold what is recorded for a node that is not served now, so that nobody else is given it."""
+        self.release(name)
+        kept = tuple(subnet for subnet in recorded.subnets if self._claim(subnet, name))
+        self._ids.claim(recorded.node_id, name)
+        self._held[name] = NodeDecision(subnets=kept, node_id=recorded.node_id)
+
+    def _subnet(self, node: Node, recorded: NodeDecision | None, family: Family) -> Cidr:
+        for subnet in node.subnets:
+            if subnet.family == family and self._is_inside(subnet):
+                if self._claim(subnet, node.name):
+                    return subnet
+                raise _taken(node, "k8s.ovn.org/node-subnets", str(subnet), self._holder(subnet))
+        for subnet in recorded.subnets if recorded else ():
+            if subnet.family == family and self._is_inside(subnet) and self._claim(subnet, node.name):
+                return subnet
+        for each in self._ranges:
+            if each.cidr.family == family:
+                slot = each.pool.take(node.name)
+                if slot is not None:
+                    return each.subnet(slot)
+        raise CapacityError(
+            f"no IPv{family} subnet is left in clusterNetwork",
+            kind="Node",
+            name=node.name,
+            fix="add a clusterNetwork entry or remove nodes",
+        )
+
+    def _node_id(self, node: Node, recorded: NodeDecision | None) -> int:
+        wanted = node.node_id
+        for interface in node.join:
+            base = JOIN[interface.family]
+            if base.contains(interface.address):
+                wanted = interface.address.value - base.value
+                break
+        if wanted is not None:
+            if self._ids.claim(wanted, node.name):
+                return wanted
+            raise _taken(node, "k8s.ovn.org/node-id", str(wanted), self._ids.owner(wanted))
+        if recorded is not None and recorded.node_id and self._ids.claim(recorded.node_id, node.name):
+            return recorded.node_id
+        slot = self._ids.take(node.name)
+        if slot is None:
+            raise CapacityError(f"all node ids up to {NODE_ID_MAX} are taken", kind="Node", name=node.name)
+        return slot
+
+    def _is_inside(self, subnet: Cidr) -> bool:
+        return any(each.cidr.covers(subnet) for each in self._ranges)
+
+    def _slots(self, subnet: Cidr) -> Iterator[tuple[Pool, int]]:
+        for each in self._ranges:
+            if each.cidr.covers(subnet):
+                for slot in each.slots(subnet):
+                    yield each.pool, slot
+
+    def _claim(self, subnet: Cidr, name: str) -> bool:
+        slots = list(self._slots(subnet))
+        if not slots or any(pool.owner(slot) not in (None, name) for pool, slot in slots):
+            return False
+        return all(pool.claim(slot, name) for pool, slot in slots)
+
+    def _holder(self, subnet: Cidr) -> object:
+        return next((pool.owner(slot) for pool, slot in self._slots(subnet) if pool.owner(slot) is not None), None)
+
+
+def _taken(node: Node, annotation: str, value: str, holder: object) -> ObjectError:
+    return ObjectError(
+        f"is already held by node {holder}",
+        kind="Node",
+        name=node.name,
+        path=f'metadata.annotations["{annotation}"]',
+        value=value,
+        fix="give the node another value, or remove the annotation to have one allocated",
+    )

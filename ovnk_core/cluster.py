@@ -1,0 +1,270 @@
+"""The synchronous core: objects and decisions in, desired northbound rows out.
+
+``Cluster`` owns one engine, one allocator and the book of who was refused. It does no I/O and never awaits:
+``control_plane`` and the command line drive it. An ``apply`` is one engine transaction, all or nothing.
+
+A refused object still exists. If an accepted version is known it stays in force; else a NetworkPolicy is replaced
+by its blocked stand-in, and rows that another kind still has in the northbound are kept there as they are (``kept``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any
+
+from ovnk_core.allocate.loop import Allocator, Settled
+from ovnk_core.engine.engine import Delta, Engine
+from ovnk_core.engine.table import Table
+from ovnk_core.errors import ObjectError
+from ovnk_core.ingest.outcome import Item, Loaded, Refused
+from ovnk_core.ingest.position import SourceMap
+from ovnk_core.model.cluster import ClusterNetwork, effective_network
+from ovnk_core.model.decision import Decisions
+from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.object import Declared
+from ovnk_core.model.tables import (
+    CLUSTER,
+    NETWORK,
+    NETWORK_OPERATOR,
+    NETWORK_POLICY,
+    NODE,
+    NODE_DECISION,
+    OBJECT_TABLES,
+    POD,
+    POD_DECISION,
+)
+from ovnk_core.pipeline import PIPELINE
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.struct import Value
+from ovnk_core.topology.place import SETTINGS, Settings
+
+Edit = tuple[Table[Any, Any], Any, Any]
+NETWORK_KINDS = ("Network", "NetworkOperator")
+
+
+class Applied(Value, frozen=True, kw_only=True):
+    """What an apply did: the net delta of every table, and the allocation errors that stand after it."""
+
+    delta: Delta
+    errors: tuple[ObjectError, ...]
+
+
+class Cluster:
+    """One cluster's objects, decisions and desired rows."""
+
+    def __init__(
+        self, *, settings: Settings | None = None, decisions: Decisions | None = None, check: bool = False
+    ) -> None:
+        self.engine = Engine(PIPELINE, inputs=tuple(OBJECT_TABLES.values()), check=check)
+        self.refused: dict[ObjectRef, Refused] = {}
+        self.sources: dict[ObjectRef, SourceMap] = {}
+        self._recorded = decisions or Decisions()
+        self._allocator: Allocator | None = None
+        self._network: ClusterNetwork | None = None
+        with self.engine.transaction() as txn:
+            txn.put(SETTINGS, CLUSTER, settings or Settings())
+
+    # ------------------------------------------------------------------ reading
+
+    def get(self, ref: ObjectRef) -> Declared | None:
+        table = OBJECT_TABLES.get(ref.kind)
+        return None if table is None else self.engine.rows(table).get(ref.key)
+
+    def objects(self, kind: str) -> Mapping[NamespacedName, Any]:
+        return self.engine.rows(OBJECT_TABLES[kind])
+
+    def count(self) -> int:
+        """Objects in force."""
+        return sum(len(self.engine.rows(table)) for table in OBJECT_TABLES.values())
+
+    @property
+    def network(self) -> ClusterNetwork:
+        return self._network or effective_network(None, None)
+
+    @property
+    def decisions(self) -> Decisions:
+        """Everything decided so far, ready to be recorded."""
+        policies = self.engine.rows(NETWORK_POLICY)
+        return Decisions(
+            nodes={key.name: row for key, row in sorted(self.engine.rows(NODE_DECISION).items())},
+            pods={str(key): row for key, row in sorted(self.engine.rows(POD_DECISION).items())},
+            policies={str(key): row for key, row in sorted(policies.items()) if not row.blocked},
+        )
+
+    @property
+    def kept(self) -> frozenset[ObjectRef]:
+        """Refused objects that are not in force here: what the northbound holds of them must stay as it is."""
+        return frozenset(ref for ref in self.refused if ref.kind != "NetworkPolicy" and self.get(ref) is None)
+
+    @property
+    def keeps_everything(self) -> bool:
+        """The network configuration itself is refused: nothing can be derived, so nothing may be removed."""
+        return any(ref.kind in NETWORK_KINDS and self.get(ref) is None for ref in self.refused)
+
+    @property
+    def errors(self) -> tuple[ObjectError, ...]:
+        """Why objects are refused, at the door or by the allocator."""
+        at_door = [error for refused in self.refused.values() for error in refused.errors]
+        return (*at_door, *(self._allocator.errors.values() if self._allocator else ()))
+
+    def copy(self) -> Cluster:
+        """An independent cluster with the same objects and decisions, to try things on."""
+        rows = self.engine.rows(SETTINGS)
+        twin = Cluster(settings=rows[CLUSTER], decisions=self.decisions)
+        twin.refused = dict(self.refused)
+        items = [
+            Item(ref=ref, value=value, source=self.sources.get(ref, SourceMap(file="object")))
+            for kind, table in OBJECT_TABLES.items()
+            for key, value in self.engine.rows(table).items()
+            for ref in (ObjectRef(kind, key.namespace, key.name),)
+        ]
+        twin.apply(items)
+        return twin
+
+    # ------------------------------------------------------------------ writing
+
+    def replace(self, loaded: Loaded) -> Applied:
+        """Make ``loaded`` the whole truth: what it does not hold is deleted."""
+        return _drain(self.replacing(loaded))
+
+    def replacing(self, loaded: Loaded) -> Generator[None, None, Applied]:
+        """``replace`` in slices of a few milliseconds."""
+        present = {item.ref for item in loaded.items} | {refused.ref for refused in loaded.refused}
+        gone = [ref for ref in self._refs() if ref not in present]
+        return self.applying(loaded.items, gone, loaded.refused)
+
+    def apply(
+        self, put: Iterable[Item] = (), delete: Iterable[ObjectRef] = (), refused: Iterable[Refused] = ()
+    ) -> Applied:
+        """Add or change objects, remove others, and take note of refused ones."""
+        return _drain(self.applying(put, delete, refused))
+
+    def applying(
+        self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]
+    ) -> Generator[None, None, Applied]:
+        """``apply`` in slices; nothing is in force before the generator ends."""
+        put, delete, refused = tuple(put), tuple(delete), tuple(refused)
+        edits: dict[tuple[Table[Any, Any], NamespacedName], Any] = {
+            (OBJECT_TABLES[item.ref.kind], item.ref.key): item.value for item in put
+        }
+        edits |= {(OBJECT_TABLES[ref.kind], ref.key): None for ref in delete if ref.kind in OBJECT_TABLES}
+        edits |= self._stand_ins(refused)
+        after = _Overlay(self.engine, edits)
+        settled = self._allocate(after, refused)
+        decided: list[Edit] = [(NODE_DECISION, key, row) for key, row in settled.nodes.items()]
+        decided += [(POD_DECISION, key, row) for key, row in settled.pods.items()]
+        changes = [(table, key, value) for (table, key), value in edits.items()]
+        try:
+            delta = yield from self.engine.load([*changes, *decided])
+        except BaseException:
+            self._allocator = None
+            raise
+        self._note(put, delete, refused)
+        return Applied(delta=delta, errors=tuple(settled.errors.values()))
+
+    def _note(self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]) -> None:
+        for item in put:
+            self.sources[item.ref] = item.source
+            self.refused.pop(item.ref, None)
+        for ref in delete:
+            self.sources.pop(ref, None)
+            self.refused.pop(ref, None)
+        for each in refused:
+            self.refused[each.ref] = each
+
+    def _refs(self) -> Iterator[ObjectRef]:
+        for kind, table in OBJECT_TABLES.items():
+            for key in self.engine.rows(table):
+                yield ObjectRef(kind, key.namespace, key.name)
+        yield from (ref for ref in self.refused if self.get(ref) is None)
+
+    def _stand_ins(self, refused: Iterable[Refused]) -> dict[tuple[Table[Any, Any], NamespacedName], NetworkPolicy]:
+        """Refused policies with nothing in force: the last accepted version on record, else the blocked stand-in."""
+        found: dict[tuple[Table[Any, Any], NamespacedName], NetworkPolicy] = {}
+        for each in refused:
+            if each.stand_in is None:
+                continue
+            key = each.stand_in.key
+            current = self.engine.rows(NETWORK_POLICY).get(key)
+            if current is not None and not current.blocked:
+                continue
+            accepted = self._recorded.policies.get(str(key))
+            found[(NETWORK_POLICY, key)] = accepted or each.stand_in
+        return found
+
+    def _allocate(self, after: _Overlay, refused: tuple[Refused, ...]) -> Settled:
+        network = effective_network(after.get(NETWORK, CLUSTER), after.get(NETWORK_OPERATOR, CLUSTER))
+        nodes, pods = after.rows(NODE), after.rows(POD)
+        changed_nodes, changed_pods = after.changed(NODE), after.changed(POD)
+        is_new = self._allocator is None or network != self._network
+        if self._allocator is None or is_new:
+            recorded = self._recorded if self._network is None else self.decisions
+            self._allocator = Allocator(network, recorded)
+            kept = {each.ref for each in refused} | set(self.refused)
+            changed_nodes = {*nodes, *self._absent(recorded.nodes, "Node", kept)}
+            changed_pods = {*pods, *self._absent(recorded.pods, "Pod", kept)}
+        self._network = network
+        settled = self._allocator.settle(nodes, pods, changed_nodes=changed_nodes, changed_pods=changed_pods)
+        if not is_new:
+            return settled
+        missing = self._allocator.missing_from(self.engine.rows(NODE_DECISION), self.engine.rows(POD_DECISION))
+        return Settled(
+            nodes={**missing.nodes, **settled.nodes}, pods={**missing.pods, **settled.pods}, errors=settled.errors
+        )
+
+    @staticmethod
+    def _absent(recorded: Iterable[str], kind: str, kept: set[ObjectRef]) -> Iterator[NamespacedName]:
+        """Recorded owners, except refused ones: those keep what they were given."""
+        for text in recorded:
+            key = NamespacedName(*text.split("/", 1)) if "/" in text else NamespacedName("", text)
+            if ObjectRef(kind, key.namespace, key.name) not in kept:
+                yield key
+
+
+class _Overlay:
+    """The object tables as they will be after the edits, without copying what does not change."""
+
+    def __init__(self, engine: Engine, edits: Mapping[tuple[Table[Any, Any], NamespacedName], Any]) -> None:
+        self._engine, self._edits = engine, edits
+
+    def get(self, table: Table[Any, Any], key: NamespacedName) -> Any:
+        if (table, key) in self._edits:
+            return self._edits[(table, key)]
+        return self._engine.rows(table).get(key)
+
+    def changed(self, table: Table[Any, Any]) -> set[NamespacedName]:
+        return {key for edited, key in self._edits if edited is table}
+
+    def rows(self, table: Table[Any, Any]) -> Mapping[NamespacedName, Any]:
+        edits = {key: value for (edited, key), value in self._edits.items() if edited is table}
+        return _Layered(self._engine.rows(table), edits) if edits else self._engine.rows(table)
+
+
+class _Layered(Mapping[NamespacedName, Any]):
+    """A table with edits on top; None hides a row."""
+
+    def __init__(self, below: Mapping[NamespacedName, Any], edits: Mapping[NamespacedName, Any]) -> None:
+        self._below, self._edits = below, edits
+
+    def __getitem__(self, key: NamespacedName) -> Any:
+        if key in self._edits:
+            if self._edits[key] is None:
+                raise KeyError(key)
+            return self._edits[key]
+        return self._below[key]
+
+    def __iter__(self) -> Iterator[NamespacedName]:
+        yield from (key for key in self._below if key not in self._edits)
+        yield from (key for key, value in self._edits.items() if value is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _drain(steps: Generator[None, None, Applied]) -> Applied:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            applied: Applied = stop.value
+            return applied

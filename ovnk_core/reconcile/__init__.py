@@ -1,0 +1,1 @@
+"""Desired rows against actual rows: which operations make them equal. Pure; sends nothing."""

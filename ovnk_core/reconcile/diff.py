@@ -1,0 +1,281 @@
+"""The difference between desired and actual rows, as operations for one transaction.
+
+One reconcile is one transaction (ADR 0006): a policy edit is atomic by construction, and no commit shows a
+namespace unprotected, empty or mixed. A row whose owner and role survive keeps its uuid and is updated in place;
+set columns change by mutate; rows we do not own are never touched unless ``adopt`` says so.
+
+Cost: ``full`` reads every owned row once; ``incremental`` only rows and columns that an engine delta names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ovnk_core.engine.engine import Delta, Engine
+from ovnk_core.errors import Conflict, GuardError
+from ovnk_core.nb.desired import DESIRED, MEMBER
+from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
+from ovnk_core.nb.row import ColumnId, Element, RowId
+from ovnk_core.nb.schema import DatabaseSchema, Row, default
+from ovnk_core.nb.tables import TABLES
+from ovnk_core.reconcile.columns import Columns, atoms, owner_of
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.struct import Value
+
+Actual = Mapping[str, Mapping[str, Row]]
+"""table -> uuid -> row: a driver's mirror."""
+PRUNE_LIMIT = 0.20
+
+
+class Difference(Value, frozen=True, kw_only=True):
+    """Operations in order, and how many rows are ours and how many are not."""
+
+    operations: tuple[Operation, ...]
+    rows_owned: int
+    rows_foreign: int
+
+    def count(self) -> dict[str, int]:
+        """Operations by verb; a mutate is one row and column."""
+        names: dict[type[Value], str] = {Insert: "insert", Update: "update", Mutate: "mutate", Delete: "delete"}
+        found = dict.fromkeys(names.values(), 0)
+        for operation in self.operations:
+            if type(operation) in names:
+                found[names[type(operation)]] += 1
+        return found
+
+
+class Desired:
+    """Desired rows of an engine, read as database rows."""
+
+    def __init__(self, engine: Engine, schema: DatabaseSchema) -> None:
+        self._engine, self.columns = engine, Columns(schema)
+
+    def rows(self) -> Iterator[tuple[RowId, Value]]:
+        for table in DESIRED.values():
+            yield from self._engine.rows(table).items()
+
+    def find(self, row_id: RowId) -> Value | None:
+        table = DESIRED.get(row_id.table)
+        found: Value | None = None if table is None else self._engine.rows(table).get(row_id)
+        return found
+
+    def members(self) -> Mapping[ColumnId, Mapping[Element, int]]:
+        return self._engine.sets(MEMBER)
+
+    def row(self, row_id: RowId) -> Row | None:
+        """All columns of one desired row."""
+        found = self.find(row_id)
+        if found is None:
+            return None
+        return self.columns.scalars(row_id, found) | self.columns.sets(row_id, self.members())
+
+    def count(self) -> int:
+        return sum(len(self._engine.rows(table)) for table in DESIRED.values())
+
+
+def full(
+    desired: Desired,
+    actual: Actual,
+    *,
+    kept: frozenset[ObjectRef] = frozenset(),
+    keeps_everything: bool = False,
+    adopt: bool = False,
+) -> Difference:
+    """Compare everything. Raises Conflict when a foreign row holds a name we need and ``adopt`` is off."""
+    owned, foreign = _split(actual)
+    members = desired.members()
+    wanted = {row_id.uuid: (row_id, row) for row_id, row in desired.rows()}
+    stale = {
+        uuid: row_id
+        for uuid, row_id in owned.items()
+        if uuid not in wanted and not keeps_everything and row_id.owner not in kept
+    }
+    held = {uuid for uuid in owned if uuid not in wanted and uuid not in stale}
+    keep = _Kept(actual, owned, held, everything=keeps_everything)
+    inserts: list[Operation] = []
+    changes: list[Operation] = []
+    for uuid, (row_id, row) in wanted.items():
+        current = actual.get(row_id.table, {}).get(uuid)
+        if current is None:
+            inserts.append(_insert(desired, row_id, row, members))
+        else:
+            changes += compare(desired, row_id, row, current, members, keep)
+    takeover = _takeover(inserts, actual, foreign, adopt=adopt)
+    deletes = [Delete(table=row_id.table, uuid=uuid) for uuid, row_id in stale.items()]
+    return Difference(
+        operations=(*takeover, *inserts, *changes, *deletes),
+        rows_owned=len(wanted) + len(held),
+        rows_foreign=len(foreign),
+    )
+
+
+def incremental(desired: Desired, deltas: Iterable[Delta], actual: Actual) -> tuple[Operation, ...]:
+    """Compare only what engine deltas touched. Valid when everything before them is in the northbound."""
+    members = desired.members()
+    touched: dict[RowId, None] = {}
+    columns: dict[RowId, dict[str, None]] = {}
+    for delta in deltas:
+        for table in DESIRED.values():
+            touched.update(dict.fromkeys(delta.rows(table)))
+        for column_id in delta.sets(MEMBER):
+            columns.setdefault(column_id.row, {})[column_id.column] = None
+    operations: list[Operation] = []
+    deletes: list[Operation] = []
+    for row_id in {**touched, **columns}:
+        row, current = desired.find(row_id), actual.get(row_id.table, {}).get(row_id.uuid)
+        if row is None:
+            if current is not None:
+                deletes.append(Delete(table=row_id.table, uuid=row_id.uuid))
+        elif current is None:
+            operations.append(_insert(desired, row_id, row, members))
+        else:
+            if row_id in touched:
+                operations += _scalar_changes(row_id, desired.columns.scalars(row_id, row), current)
+            for column in columns.get(row_id, ()):
+                want = atoms(members.get(ColumnId(row_id, column), ()))
+                operations += _set_change(row_id, column, want, current, _NOTHING_KEPT)
+    return (*operations, *deletes)
+
+
+def compare(
+    desired: Desired,
+    row_id: RowId,
+    row: Value,
+    current: Row,
+    members: Mapping[ColumnId, Mapping[Element, int]],
+    keep: _Kept,
+) -> Iterator[Operation]:
+    """Operations that turn ``current`` into the desired row."""
+    yield from _scalar_changes(row_id, desired.columns.scalars(row_id, row), current)
+    for column, want in desired.columns.sets(row_id, members).items():
+        yield from _set_change(row_id, column, want, current, keep)
+
+
+def _scalar_changes(row_id: RowId, want: Row, current: Row) -> Iterator[Operation]:
+    changed = {name: value for name, value in want.items() if current.get(name) != value}
+    if changed:
+        yield Update(table=row_id.table, uuid=row_id.uuid, columns=changed)
+
+
+def _set_change(row_id: RowId, column: str, want: frozenset[Any], current: Row, keep: _Kept) -> Iterator[Operation]:
+    have = current.get(column)
+    assert isinstance(have, frozenset)
+    extra = frozenset(atom for atom in have - want if not keep.holds(row_id.table, column, atom))
+    if want - have or extra:
+        yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, insert=want - have, delete=extra)
+
+
+def _insert(desired: Desired, row_id: RowId, row: Value, members: Mapping[ColumnId, Mapping[Element, int]]) -> Insert:
+    """A new row; columns that equal the schema's default are not named."""
+    columns = desired.columns.scalars(row_id, row) | desired.columns.sets(row_id, members)
+    known = desired.columns.schema.tables[row_id.table].columns
+    explicit = {name: value for name, value in columns.items() if value != default(known[name])}
+    return Insert(table=row_id.table, uuid=row_id.uuid, columns=explicit)
+
+
+class _Kept:
+    """Members of set columns that stay although nobody wants them: references to, and addresses of, kept rows."""
+
+    def __init__(self, actual: Actual, owned: Mapping[str, RowId], held: set[str], *, everything: bool) -> None:
+        self._uuids, self._everything = held, everything
+        self._addresses: set[str] = set()
+        for uuid in held:
+            if owned[uuid].table == "Logical_Switch_Port" and owned[uuid].owner.kind == "Pod":
+                addresses = actual["Logical_Switch_Port"][uuid].get("addresses")
+                assert isinstance(addresses, frozenset)
+                self._addresses.update(word for text in addresses for word in str(text).split()[1:])
+
+    def holds(self, table: str, column: str, atom: Any) -> bool:
+        if self._everything or atom in self._uuids:
+            return True
+        return table == "Address_Set" and column == "addresses" and atom in self._addresses
+
+
+_NOTHING_KEPT = _Kept({}, {}, set(), everything=False)
+
+
+def _split(actual: Actual) -> tuple[dict[str, RowId], dict[str, str]]:
+    """(our rows by uuid, foreign rows' tables by uuid) of the tables we write."""
+    owned: dict[str, RowId] = {}
+    foreign: dict[str, str] = {}
+    for table in TABLES:
+        for uuid, row in actual.get(table, {}).items():
+            owner = owner_of(table, uuid, row)
+            if owner is None:
+                foreign[uuid] = table
+            else:
+                owned[uuid] = owner
+    return owned, foreign
+
+
+def _takeover(
+    inserts: Iterable[Operation], actual: Actual, foreign: Mapping[str, str], *, adopt: bool
+) -> list[Operation]:
+    """Foreign rows that hold a name we are about to insert: a Conflict, or (``adopt``) removed in our favour."""
+    names: dict[tuple[str, str], str] = {}
+    for uuid, table in foreign.items():
+        named = TABLES[table].name_column
+        if named is not None:
+            names[(table, str(actual[table][uuid].get(named)))] = uuid
+    clashes: list[tuple[Insert, str]] = []
+    for operation in inserts:
+        if isinstance(operation, Insert) and (column := TABLES[operation.table].name_column):
+            holder = names.get((operation.table, str(operation.columns.get(column))))
+            if holder is not None:
+                clashes.append((operation, holder))
+    if clashes and not adopt:
+        shown = "; ".join(_clash(operation, uuid) for operation, uuid in clashes[:3])
+        more = f" and {len(clashes) - 3} more" if len(clashes) > 3 else ""
+        raise Conflict(f"{shown}{more}. Remove the foreign rows, or take them over with --adopt")
+    return [change for operation, uuid in clashes for change in _remove(operation.table, uuid, actual)]
+
+
+def _clash(operation: Insert, uuid: str) -> str:
+    column = TABLES[operation.table].name_column
+    assert column is not None
+    ids = operation.columns.get("external_ids")
+    ours = ids.get("ovnk-owner") if isinstance(ids, dict) else operation.uuid
+    return f"{operation.table} {operation.columns[column]!r} needed by {ours} is held by foreign row {uuid}"
+
+
+def _remove(table: str, uuid: str, actual: Actual) -> Iterator[Operation]:
+    for parent_table, spec in TABLES.items():
+        for column in spec.sets:
+            for parent, row in actual.get(parent_table, {}).items():
+                have = row.get(column)
+                if isinstance(have, frozenset) and uuid in have:
+                    yield Mutate(table=parent_table, uuid=parent, column=column, delete=frozenset((uuid,)))
+    yield Delete(table=table, uuid=uuid)
+
+
+def guard(difference: Difference, *, rows_before: int, objects: int, allow_prune: bool) -> None:
+    """Refuse a mass deletion. Raises GuardError naming the figures and the flag that lifts it."""
+    deletes = difference.count()["delete"]
+    if allow_prune or not deletes:
+        return
+    if not objects:
+        raise GuardError(f"the input holds no object, yet {deletes} rows would be deleted; pass --allow-prune if meant")
+    if rows_before and deletes > PRUNE_LIMIT * rows_before:
+        raise GuardError(
+            f"{deletes} of our {rows_before} rows would be deleted, more than {PRUNE_LIMIT:.0%};"
+            " pass --allow-prune if meant"
+        )
+
+
+def owned_rows(actual: Actual) -> dict[str, RowId]:
+    """Every actual row that is ours, by uuid."""
+    return _split(actual)[0]
+
+
+def purge(actual: Actual) -> tuple[Operation, ...]:
+    """Delete exactly our rows. Members of foreign rows that refer to ours are taken out first."""
+    owned, foreign = _split(actual)
+    operations: list[Operation] = []
+    for uuid, table in foreign.items():
+        for column in TABLES[table].sets:
+            have = actual[table][uuid].get(column)
+            ours = frozenset(atom for atom in have if atom in owned) if isinstance(have, frozenset) else frozenset()
+            if ours:
+                operations.append(Mutate(table=table, uuid=uuid, column=column, delete=ours))
+    return (*operations, *(Delete(table=row_id.table, uuid=uuid) for uuid, row_id in owned.items()))
