@@ -1,0 +1,97 @@
+"""What is accepted but probably not meant, or assumed because nobody said it. One sentence each, grouped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ovnk_core.cluster import Cluster
+from ovnk_core.features.network_policy.selections import EVERY_POD, peer_selections, subject_selection
+from ovnk_core.indexes.projection import PORT_NUMBER, PortName
+from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.tables import (
+    CLUSTER,
+    INFRASTRUCTURE,
+    NETWORK,
+    NETWORK_OPERATOR,
+    NETWORK_POLICY,
+    NODE,
+    POD,
+    POD_DECISION,
+    cluster_key,
+)
+from ovnk_core.topology.place import SETTINGS, assumptions
+
+SHOWN = 3
+
+
+def lint(cluster: Cluster) -> tuple[str, ...]:
+    """All remarks about a cluster, cluster-wide ones first."""
+    return (*_configuration(cluster), *_nodes(cluster), *_pods(cluster), *_policies(cluster))
+
+
+def _configuration(cluster: Cluster) -> Iterator[str]:
+    rows = cluster.engine.rows
+    if rows(INFRASTRUCTURE).get(CLUSTER) is None and not rows(SETTINGS)[CLUSTER].platform:
+        yield "no Infrastructure object: the platform is taken to be bare metal (--platform)"
+    if rows(NETWORK).get(CLUSTER) is None and rows(NETWORK_OPERATOR).get(CLUSTER) is None:
+        entries = ", ".join(f"{entry.cidr} hostPrefix {entry.host_prefix_bits}" for entry in cluster.network.entries)
+        services = ", ".join(map(str, cluster.network.service))
+        yield f"no Network object: clusterNetwork {entries} and serviceNetwork {services} are assumed"
+
+
+def _nodes(cluster: Cluster) -> Iterator[str]:
+    by_text: dict[str, list[str]] = {}
+    for key, node in sorted(cluster.engine.rows(NODE).items()):
+        for text in assumptions(node):
+            by_text.setdefault(text, []).append(key.name)
+    for text, names in by_text.items():
+        yield f"{_some('node', names)}: {text}"
+
+
+def _pods(cluster: Cluster) -> Iterator[str]:
+    nodes, decisions = cluster.engine.rows(NODE), cluster.engine.rows(POD_DECISION)
+    homeless: dict[str, list[str]] = {}
+    moved: list[str] = []
+    for key, pod in sorted(cluster.engine.rows(POD).items()):
+        if pod.is_completed:
+            continue
+        if pod.node and cluster_key(pod.node) not in nodes:
+            homeless.setdefault(pod.node, []).append(str(key))
+        decision = decisions.get(key)
+        if decision is not None and any(address not in decision.addresses for address in pod.addresses):
+            moved.append(str(key))
+    for node, pods in homeless.items():
+        yield f"{_some('pod', pods)}: on node {node}, which is not known; no port until it is"
+    if moved:
+        yield f"{_some('pod', moved)}: its own address is outside its node's subnet; another one is allocated"
+
+
+def _policies(cluster: Cluster) -> Iterator[str]:
+    for key, policy in sorted(cluster.engine.rows(NETWORK_POLICY).items()):
+        if policy.blocked:
+            yield f"NetworkPolicy {key}: refused, so its subjects are isolated and nothing is allowed"
+        for text in _port_names(cluster, policy):
+            yield f"NetworkPolicy {key}: {text}"
+
+
+def _port_names(cluster: Cluster, policy: NetworkPolicy) -> Iterator[str]:
+    numbers = cluster.engine.sets(PORT_NUMBER)
+    subject = subject_selection(policy)
+    for word, rules in (("ingress", policy.ingress), ("egress", policy.egress)):
+        for index, rule in enumerate(rules):
+            blocks = any(peer.block is not None for peer in rule.peers)
+            for port in rule.ports:
+                if not port.name:
+                    continue
+                if word == "egress" and blocks:
+                    yield f"egress rule {index}: port name {port.name!r} matches nothing in an ipBlock"
+                resolvers = (subject,) if word == "ingress" else peer_selections(policy.namespace, rule)
+                if word == "egress" and not rule.peers:
+                    resolvers = (EVERY_POD,)
+                if not any(numbers.get(PortName(each, port.protocol, port.name)) for each in resolvers):
+                    yield f"{word} rule {index}: no pod in question has a {port.protocol} port named {port.name!r}"
+
+
+def _some(noun: str, names: list[str]) -> str:
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return f"{noun}{'s' if len(names) > 1 else ''} {shown}"

@@ -1,0 +1,77 @@
+"""What a logical flow is here, and the stages we claim, in the order packets meet them.
+
+Names and priorities are northd's (OVN 23.03, ovn-northd(8) "Logical Flow Table Structure"). A flow carries a *set* of
+datapaths: one ACL on a hundred switches is one flow. Which datapaths is kept apart (``FLOW_DATAPATH``), by the row
+the set depends on, so that a pod joining a port group does not touch flows.
+"""
+
+from __future__ import annotations
+
+from ovnk_core.engine.table import SetTable, Table
+from ovnk_core.nb.match import Match
+from ovnk_core.nb.row import RowId
+from ovnk_core.terms.address import Address
+from ovnk_core.terms.struct import Key, Value
+
+LS_IN_PRE_ACL, LS_IN_ACL_HINT, LS_IN_ACL = "ls_in_pre_acl", "ls_in_acl_hint", "ls_in_acl"
+LS_IN_ACL_AFTER_LB = "ls_in_acl_after_lb"
+LR_IN_IP_ROUTING, LR_IN_POLICY, LR_OUT_SNAT = "lr_in_ip_routing", "lr_in_policy", "lr_out_snat"
+LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL = "ls_out_pre_acl", "ls_out_acl_hint", "ls_out_acl"
+
+SWITCH_INGRESS = (LS_IN_PRE_ACL, LS_IN_ACL_HINT, LS_IN_ACL, LS_IN_ACL_AFTER_LB)
+ROUTER_INGRESS = (LR_IN_IP_ROUTING, LR_IN_POLICY)
+ROUTER_EGRESS = (LR_OUT_SNAT,)
+SWITCH_EGRESS = (LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL)
+STAGES: tuple[str, ...] = (*SWITCH_INGRESS, *ROUTER_INGRESS, *ROUTER_EGRESS, *SWITCH_EGRESS)
+
+
+class Actions(Key, frozen=True, cache_hash=True):
+    """What a flow does, as far as a verdict depends on it. Fields that do not apply are left at their defaults.
+
+    ``bits``: register bits set to 1 (``reg0[7]``) or cleared. ``drops``: the packet ends here. ``is_tracked``: send
+    it through connection tracking. ``outport``/``next_hop``: route; a None next hop with an outport is the packet's
+    own destination. ``source``: translate the source address.
+    """
+
+    bits: tuple[str, ...] = ()
+    clear: tuple[str, ...] = ()
+    drops: bool = False
+    outport: str = ""
+    next_hop: Address | None = None
+    source: Address | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{bit} = 1" for bit in self.bits] + [f"{bit} = 0" for bit in self.clear]
+        if self.outport:
+            parts.append(f'outport = "{self.outport}"')
+            parts.append(f"next hop {self.next_hop}" if self.next_hop else "next hop is the destination")
+        if self.source:
+            parts.append(f"ct_snat({self.source})")
+        return "; ".join([*parts, "drop" if self.drops else "next"])
+
+
+NEXT, DROP = Actions(), Actions(drops=True)
+
+
+class FlowId(Key, frozen=True, order=True, cache_hash=True):
+    """The row that made a flow, its stage, and which of that row's flows it is."""
+
+    source: RowId
+    stage: str
+    variant: str = ""
+
+
+class LogicalFlow(Value, frozen=True, kw_only=True):
+    """``where``: the row whose datapaths (``FLOW_DATAPATH``) this flow is on."""
+
+    stage: str
+    priority: int
+    match: Match
+    actions: Actions
+    source: RowId
+    where: RowId
+
+
+FLOW = Table[FlowId, LogicalFlow]("flow")
+FLOW_DATAPATH = SetTable[RowId, RowId]("flow.datapath")
+"""Row -> switches or routers (as rows) that its flows are on."""

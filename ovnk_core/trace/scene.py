@@ -1,0 +1,189 @@
+"""The cluster as a packet meets it: who has which address, and where the two ends of a question stand.
+
+Read-only indexes over one engine revision, made once and used for many questions.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Literal
+
+from ovnk_core.cluster import Cluster
+from ovnk_core.features.network_policy.verdict import Direction, Party, isolating
+from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
+from ovnk_core.model.cluster import JOIN, MASQUERADE
+from ovnk_core.model.namespace import labels_of
+from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.pod import Pod
+from ovnk_core.model.tables import NAMESPACE, NETWORK_POLICY, POD, cluster_key
+from ovnk_core.terms.address import FAMILIES, Address, Family
+from ovnk_core.terms.label import Labels
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.struct import Value
+from ovnk_core.topology.place import NODE_PLACE, NodePlace
+from ovnk_core.trace.question import Question, QuestionError
+
+Kind = Literal["pod", "node", "external", "nobody"]
+
+
+class End(Value, frozen=True, kw_only=True):
+    """One end of a packet. ``node`` is set for pods and nodes; ``is_management`` for a node's .2 address."""
+
+    kind: Kind
+    address: Address
+    endpoint: Endpoint | None = None
+    node: str = ""
+    is_management: bool = False
+    label: str = ""
+
+
+class Ends(Value, frozen=True, kw_only=True):
+    source: End
+    target: End
+
+
+class Scene:
+    """``unbuilt``: objects of kinds that are known but not built, which could change verdicts."""
+
+    def __init__(self, cluster: Cluster, unbuilt: tuple[ObjectRef, ...] = ()) -> None:
+        self.cluster, self.unbuilt = cluster, unbuilt
+        self.revision = cluster.engine.revision
+        self.network = cluster.network
+        self._isolating: dict[tuple[NamespacedName, Direction], list[NetworkPolicy]] = {}
+
+    @cached_property
+    def endpoints(self) -> dict[NamespacedName, Endpoint]:
+        return dict(self.cluster.engine.rows(ENDPOINT))
+
+    @cached_property
+    def places(self) -> dict[str, NodePlace]:
+        return {key.name: place for key, place in self.cluster.engine.rows(NODE_PLACE).items()}
+
+    @cached_property
+    def by_address(self) -> dict[Address, Endpoint]:
+        return {address: endpoint for endpoint in self.endpoints.values() for address in endpoint.addresses}
+
+    @cached_property
+    def hosts(self) -> dict[Address, str]:
+        """Host address -> node; the first node by name where two claim one."""
+        found: dict[Address, str] = {}
+        for name in sorted(self.places, reverse=True):
+            found.update(dict.fromkeys(self.places[name].hosts, name))
+        return found
+
+    @cached_property
+    def management(self) -> dict[Address, str]:
+        return {address: name for name, place in self.places.items() for address in place.management}
+
+    @cached_property
+    def _policies(self) -> dict[str, list[NetworkPolicy]]:
+        found: dict[str, list[NetworkPolicy]] = {}
+        for policy in self.cluster.engine.rows(NETWORK_POLICY).values():
+            found.setdefault(policy.namespace, []).append(policy)
+        return found
+
+    def isolating(self, pod: Endpoint, direction: Direction) -> list[NetworkPolicy]:
+        """Policies that select a pod for a direction, by name."""
+        key = (pod.key, direction)
+        found = self._isolating.get(key)
+        if found is None:
+            found = self._isolating[key] = isolating(self._policies.get(pod.key.namespace, ()), pod, direction)
+        return found
+
+    def party(self, end: End) -> Party:
+        """An end as policies see it."""
+        labels = self._namespace_labels(end.endpoint.key.namespace) if end.endpoint else ()
+        return Party(address=end.address, endpoint=end.endpoint, namespace_labels=labels)
+
+    def _namespace_labels(self, name: str) -> Labels:
+        return labels_of(name, self.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
+
+    # ------------------------------------------------------------------ from question to ends
+
+    def ends(self, question: Question) -> Ends:
+        """Both ends in one address family, IPv4 first where both have a choice. Raises QuestionError."""
+        families = [
+            family
+            for family in FAMILIES
+            if family in self._families("from", question.source) and family in self._families("to", question.target)
+        ]
+        if not families:
+            raise QuestionError("to", _text(question.target), f"shares no address family with {_text(question.source)}")
+        source = self._end("from", question.source, families[0])
+        target = self._end("to", question.target, families[0])
+        if source.kind == "node" and not source.is_management and target.kind == "pod":
+            source = self._as_management(source)
+        if source.kind in ("external", "nobody") and target.kind != "pod":
+            raise QuestionError("to", _text(question.target), "from outside only pods can be traced so far")
+        return Ends(source=source, target=target)
+
+    def _families(self, field: str, who: NamespacedName | Address) -> tuple[Family, ...]:
+        if isinstance(who, Address):
+            return (who.family,)
+        return tuple(address.family for address in self._addresses(field, who))
+
+    def _addresses(self, field: str, who: NamespacedName) -> tuple[Address, ...]:
+        endpoint = self.endpoints.get(who)
+        if endpoint is not None:
+            return endpoint.addresses
+        pod = self.cluster.engine.rows(POD).get(who)
+        if pod is None:
+            refused = self.cluster.refused.get(ObjectRef("Pod", who.namespace, who.name))
+            raise QuestionError(
+                field, str(who), f"the pod is refused: {refused.errors[0]}" if refused else "no such pod"
+            )
+        if pod.is_host_network and pod.node in self.places:
+            return self._node_addresses(self.places[pod.node])
+        raise QuestionError(field, str(who), self._why_no_port(pod))
+
+    def _why_no_port(self, pod: Pod) -> str:
+        if pod.is_completed:
+            return "the pod is completed and has no address any more"
+        if not pod.node:
+            return "the pod is not scheduled to a node"
+        if pod.node not in self.places:
+            return f"the pod is on node {pod.node}, which is not known"
+        error = next((e for e in self.cluster.errors if (e.kind, e.name) == ("Pod", str(pod.key))), None)
+        return f"the pod has no address: {error.reason}" if error else "the pod has no address"
+
+    @staticmethod
+    def _node_addresses(place: NodePlace) -> tuple[Address, ...]:
+        uplink = tuple(interface.address for interface in place.external)
+        return uplink or place.hosts
+
+    def _end(self, field: str, who: NamespacedName | Address, family: Family) -> End:
+        if isinstance(who, Address):
+            return self._end_of_address(who)
+        endpoint = self.endpoints.get(who)
+        if endpoint is not None:
+            address = endpoint.address(family)
+            assert address is not None
+            return End(kind="pod", address=address, endpoint=endpoint, node=endpoint.node, label=f"pod {who}")
+        address = next(a for a in self._addresses(field, who) if a.family == family)
+        node = self.cluster.engine.rows(POD)[who].node
+        return End(kind="node", address=address, node=node, label=f"host-network pod {who} (node {node})")
+
+    def _end_of_address(self, address: Address) -> End:
+        endpoint = self.by_address.get(address)
+        if endpoint is not None:
+            label = f"pod {endpoint.key}"
+            return End(kind="pod", address=address, endpoint=endpoint, node=endpoint.node, label=label)
+        if address in self.management:
+            node = self.management[address]
+            return End(kind="node", address=address, node=node, is_management=True, label=f"node {node}")
+        if address in self.hosts:
+            return End(kind="node", address=address, node=self.hosts[address], label=f"node {self.hosts[address]}")
+        reserved = (JOIN[address.family], MASQUERADE[address.family])
+        if self.network.holds(address) or any(range_.contains(address) for range_ in reserved):
+            return End(kind="nobody", address=address, label=str(address))
+        return End(kind="external", address=address, label=str(address))
+
+    def _as_management(self, end: End) -> End:
+        """A node reaches pods from its management address."""
+        place = self.places[end.node]
+        address = next((a for a in place.management if a.family == end.address.family), end.address)
+        return End(kind="node", address=address, node=end.node, is_management=True, label=end.label)
+
+
+def _text(who: NamespacedName | Address) -> str:
+    return str(who)
