@@ -1,0 +1,1 @@
+"""The command ``ovnk``: works offline on files, and online on a northbound database."""

@@ -1,0 +1,156 @@
+"""What the objects lead to: ``rows``, ``flows``, ``graph``, ``validate``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ovnk_cli.inputs import Input, offline, remarks, report
+from ovnk_cli.options import input_options, output_option
+from ovnk_cli.output import emit, table
+from ovnk_core.errors import ObjectError
+from ovnk_core.flows.table import FlowTable
+from ovnk_core.nb.row import RowId
+from ovnk_core.northbound.memory import embedded_schema
+from ovnk_core.reconcile.listing import ListedRow, list_flows, list_rows
+
+
+def owner_document(row_id: RowId) -> dict[str, str]:
+    owner = row_id.owner
+    return {"kind": owner.kind, "namespace": owner.namespace, "name": owner.name, "role": row_id.role}
+
+
+def error_document(error: ObjectError) -> dict[str, Any]:
+    return {
+        "kind": error.kind,
+        "name": error.name,
+        "path": error.path,
+        "value": error.value,
+        "reason": error.reason,
+        "fix": error.fix,
+        "source": error.source,
+    }
+
+
+@click.command()
+@input_options
+@output_option("table", "wide", "json", "yaml", "name")
+def rows(output: str, **given: Any) -> None:
+    """List the northbound rows that the objects lead to."""
+    found = offline(Input(**given))
+    listed = list_rows(found.cluster.engine, embedded_schema())
+    if output in ("json", "yaml"):
+        documents = [
+            {"table": row.table, "uuid": row.uuid, "owner": owner_document(row.owner), "columns": row.columns}
+            for row in listed
+        ]
+        emit({"rows": documents}, output)
+    elif output == "name":
+        for row in listed:
+            click.echo(f"{row.table}/{row.uuid}")
+    else:
+        head, cells = ["TABLE", "OWNER", "ROLE", "NAME OR MATCH"], [_row_cells(row) for row in listed]
+        if output == "wide":
+            head.append("UUID")
+            cells = [[*line, row.uuid] for line, row in zip(cells, listed, strict=True)]
+        table(head, cells)
+    raise click.exceptions.Exit(found.exit_code)
+
+
+def _row_cells(row: ListedRow) -> list[str]:
+    columns = row.columns
+    telling = columns.get("match") or columns.get("name") or columns.get("ip_prefix") or columns.get("logical_ip") or ""
+    return [row.table, str(row.owner.owner), row.owner.role, str(telling)[:100]]
+
+
+@click.command()
+@input_options
+@output_option("table", "json", "yaml")
+@click.option("--datapath", metavar="NAME", help="Only flows of one switch or router.")
+@click.option("--stage", metavar="NAME", help="Only flows of one stage, such as ls_out_acl.")
+def flows(output: str, datapath: str | None, stage: str | None, **given: Any) -> None:
+    """List the logical flows that the objects lead to."""
+    found = offline(Input(**given))
+    listed = [
+        flow
+        for flow in list_flows(found.cluster.engine, FlowTable(found.cluster.engine))
+        if (datapath is None or datapath in flow.datapaths) and (stage is None or stage == flow.stage)
+    ]
+    if output == "table":
+        cells = ((f.stage, f.priority, _some(f.datapaths), f.match, f.actions, f.owner.owner) for f in listed)
+        table(["STAGE", "PRIORITY", "DATAPATHS", "MATCH", "ACTIONS", "OWNER"], cells)
+    else:
+        documents = [
+            {
+                "datapaths": list(flow.datapaths),
+                "pipeline": flow.pipeline,
+                "stage": flow.stage,
+                "priority": flow.priority,
+                "match": flow.match,
+                "actions": flow.actions,
+                "source_row": {
+                    "table": flow.owner.table,
+                    "uuid": flow.owner.uuid,
+                    "owner": owner_document(flow.owner),
+                },
+            }
+            for flow in listed
+        ]
+        emit({"flows": documents}, output)
+    raise click.exceptions.Exit(found.exit_code)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ",".join(names[:3]) + (f",+{len(names) - 3}" if len(names) > 3 else "")
+
+
+@click.command()
+@input_options
+@output_option("text", "dot", "json", default="text")
+def graph(output: str, **given: Any) -> None:
+    """Show the rule graph: what is computed from what, and how much work these objects were."""
+    found = offline(Input(**given))
+    engine = found.cluster.engine
+    if output == "json":
+        nodes = [{"name": name, **stat} for name, stat in engine.stats().items()]
+        emit({"nodes": nodes, "graph": engine.describe("text").splitlines()}, output)
+    else:
+        click.echo(engine.describe(output), nl=False)
+    raise click.exceptions.Exit(found.exit_code)
+
+
+@click.command()
+@input_options
+@output_option("table", "json", "yaml")
+def validate(output: str, **given: Any) -> None:
+    """Check objects and say what is wrong, missing or assumed."""
+    found = offline(Input(**given), quiet=True)
+    loaded, cluster = found.loaded, found.cluster
+    if output == "table":
+        report(loaded, cluster)
+        refused = len(cluster.refused)
+        click.echo(f"{cluster.count()} objects accepted, {refused} refused, {len(found.errors)} errors")
+    else:
+        emit(
+            {
+                "objects": cluster.count(),
+                "refused": [
+                    {
+                        "kind": ref.kind,
+                        "namespace": ref.namespace,
+                        "name": ref.name,
+                        "source": refused.source,
+                        "errors": [error_document(error) for error in refused.errors],
+                    }
+                    for ref, refused in sorted(cluster.refused.items())
+                ],
+                "errors": [error_document(error) for error in found.errors],
+                "warnings": list(remarks(loaded, cluster)),
+                "unknown": [{"kind": kind, "count": count} for kind, count in loaded.unknown],
+                "seconds": round(loaded.seconds, 3),
+                "bytes": loaded.bytes,
+            },
+            output,
+        )
+    raise click.exceptions.Exit(found.exit_code)

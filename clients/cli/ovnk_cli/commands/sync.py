@@ -1,0 +1,212 @@
+"""Commands that reach a northbound database: ``sync`` and ``purge``."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import click
+
+from ovnk_cli.inputs import Input, report
+from ovnk_cli.options import input_options, northbound_options, output_option
+from ovnk_cli.output import emit, say, table
+from ovnk_core.cluster import Cluster
+from ovnk_core.control_plane import ControlPlane, Stage
+from ovnk_core.errors import GuardError, Unreachable
+from ovnk_core.ingest.load import Loaded
+from ovnk_core.model.manifest import decisions_manifest
+from ovnk_core.northbound.port import Northbound
+from ovnk_core.reconcile import diff
+
+POLL_S = 0.5
+
+
+def connect(address: str, driver: str) -> Northbound:
+    """A driver for an address. ``memory`` is an empty embedded northbound that lives as long as the command."""
+    if address == "memory":
+        from ovnk_core.northbound.memory import MemoryNorthbound
+
+        return MemoryNorthbound()
+    if not address.startswith(("unix:", "tcp:", "ssl:")):
+        raise click.UsageError(f"--northbound {address}: write unix:PATH, tcp:HOST:PORT or memory")
+    if driver == "ovsdbapp":
+        from ovnk_core.northbound.ovsdbapp import OvsdbappNorthbound
+
+        return OvsdbappNorthbound(address)
+    from ovnk_core.northbound.native import NativeNorthbound
+
+    return NativeNorthbound(address)
+
+
+@click.command()
+@input_options
+@northbound_options
+@click.option(
+    "--wait",
+    "stage",
+    type=click.Choice(["none", "nb", "sb", "hv"]),
+    default="nb",
+    show_default=True,
+    help="Until the rows are committed (nb), translated by northd (sb), or enforced on every chassis (hv).",
+)
+@click.option("--watch", is_flag=True, help="Keep following the files.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would change; exit 1 when there is work to do.")
+@click.option("--allow-prune", is_flag=True, help="Allow deleting more than 20 % of our rows, or all of them.")
+@click.option("--adopt", is_flag=True, help="Take over foreign rows that hold names we need.")
+@click.option("--save-decisions", metavar="FILE", help="Write the decisions in force to a file.")
+@output_option("table", "json", "yaml")
+def sync(
+    northbound: str,
+    driver: str,
+    timeout: float,
+    stage: str,
+    watch: bool,
+    dry_run: bool,
+    allow_prune: bool,
+    adopt: bool,
+    save_decisions: str | None,
+    output: str,
+    **given: Any,
+) -> None:
+    """Make a northbound database hold exactly what the objects declare; rows of others stay untouched."""
+    source = Input(**given)
+
+    async def run() -> int:
+        plane = ControlPlane(
+            connect(northbound, driver),
+            settings=source.settings,
+            decisions=source.decisions(),
+            adopt=adopt,
+            allow_prune=allow_prune,
+            writes=not dry_run,
+        )
+        async with plane:
+            code = await once(plane)
+            while watch:
+                await _changed(source.paths)
+                code = await once(plane)
+            return code
+
+    async def once(plane: ControlPlane) -> int:
+        loaded = await anyio.to_thread.run_sync(source.load)
+        started = time.perf_counter()
+        await plane.replace(loaded)
+        report(loaded, plane.cluster)
+        if dry_run:
+            return _dry(plane, loaded, started, allow_prune, output)
+        await plane.wait(timeout_s=timeout)
+        if stage in ("sb", "hv"):
+            await plane.wait(stage=_stage(stage), timeout_s=timeout)
+        if save_decisions is not None:
+            text = json.dumps(decisions_manifest(plane.decisions), indent=1) + "\n"
+            await anyio.Path(save_decisions).write_text(text)
+        flushed = plane.last_flush
+        document = _document(plane.cluster, loaded, started, flushed.operations, plane.revision)
+        _print({**document, "rows_owned": flushed.rows_owned, "rows_foreign": flushed.rows_foreign}, output)
+        return 1 if plane.errors else 0
+
+    raise click.exceptions.Exit(_run(run, northbound))
+
+
+def _dry(plane: ControlPlane, loaded: Loaded, started: float, allow_prune: bool, output: str) -> int:
+    found = plane.pending()
+    counts = found.count()
+    document = _document(plane.cluster, loaded, started, counts, plane.revision)
+    _print({**document, "rows_owned": found.rows_owned, "rows_foreign": found.rows_foreign}, output)
+    before = found.rows_owned - counts["insert"] + counts["delete"]
+    objects = plane.cluster.count() + len(plane.cluster.refused)
+    try:
+        diff.guard(found, rows_before=before, objects=objects, allow_prune=allow_prune)
+    except GuardError as error:
+        say(f"warning: {error}")
+    return 1 if found.operations or plane.errors else 0
+
+
+def _stage(text: str) -> Stage:
+    return "sb" if text == "sb" else "hv"
+
+
+def _document(
+    cluster: Cluster, loaded: Loaded, started: float, operations: dict[str, int], revision: int
+) -> dict[str, Any]:
+    return {
+        "revision": revision,
+        "objects": cluster.count(),
+        "refused": len(cluster.refused),
+        "operations": operations,
+        "seconds": round(time.perf_counter() - started, 3),
+        "load_seconds": round(loaded.seconds, 3),
+    }
+
+
+def _print(document: dict[str, Any], output: str) -> None:
+    if output != "table":
+        emit(document, output)
+        return
+    operations = document["operations"]
+    table(
+        ["REVISION", "OBJECTS", "REFUSED", "INSERT", "UPDATE", "MUTATE", "DELETE", "OWNED", "FOREIGN", "SECONDS"],
+        [
+            [
+                document["revision"],
+                document["objects"],
+                document["refused"],
+                *(operations[verb] for verb in ("insert", "update", "mutate", "delete")),
+                document["rows_owned"],
+                document["rows_foreign"],
+                document["seconds"],
+            ]
+        ],
+    )
+
+
+async def _changed(paths: tuple[str, ...]) -> None:
+    """Until a file below the paths is added, removed or written. Polling: works on every file system."""
+    before = _stamp(paths)
+    while _stamp(paths) == before:
+        await anyio.sleep(POLL_S)
+
+
+def _stamp(paths: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    found: dict[str, tuple[int, int]] = {}
+    for text in paths:
+        path = Path(text)
+        for each in [path, *path.rglob("*")] if path.is_dir() else [path]:
+            try:
+                stat = each.stat()
+            except OSError:
+                continue
+            found[str(each)] = (stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+def _run(run: Callable[[], Awaitable[int]], address: str) -> int:
+    try:
+        return anyio.run(run)
+    except KeyboardInterrupt:
+        say("interrupted; what was committed stays")
+        return 130
+    except TimeoutError as error:
+        raise Unreachable(f"{address}: not acknowledged in time") from error
+
+
+@click.command()
+@northbound_options
+@output_option("table", "json", "yaml")
+def purge(northbound: str, driver: str, timeout: float, output: str) -> None:
+    """Remove exactly our rows from a northbound database."""
+
+    async def run() -> int:
+        async with ControlPlane(connect(northbound, driver), writes=False) as plane:
+            operations = await plane.purge()
+        if output == "table":
+            table([verb.upper() for verb in operations], [list(operations.values())])
+        else:
+            emit({"operations": operations}, output)
+        return 0
+
+    raise click.exceptions.Exit(_run(run, northbound))

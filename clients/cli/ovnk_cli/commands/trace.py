@@ -1,0 +1,195 @@
+"""Questions about packets: ``trace`` and ``matrix``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import click
+
+from ovnk_cli.inputs import Input, offline
+from ovnk_cli.options import input_options, output_option
+from ovnk_cli.output import API_VERSION, emit, table
+from ovnk_core.analysis.matrix import matrix as compute_matrix
+from ovnk_core.flows.table import FlowTable
+from ovnk_core.trace.question import PROTOCOLS, Answer, Question, QuestionError, parse_question
+from ovnk_core.trace.scene import Scene
+from ovnk_core.trace.tracer import Disagreement, Engine, Tracer
+
+
+def answer_document(answer: Answer) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "verdict": answer.verdict,
+        "reason": answer.reason,
+        "path": answer.path,
+        "legs": [
+            {"from": leg.source, "to": leg.target, "transport": leg.transport, "encrypted": leg.encrypted}
+            for leg in answer.legs
+        ],
+        "steps": [
+            {
+                "stage": step.stage,
+                "verdict": step.verdict,
+                "object": None
+                if step.object is None
+                else {"kind": step.object.kind, "namespace": step.object.namespace, "name": step.object.name},
+                "rule": step.rule,
+                "source": step.source,
+                "text": step.text,
+            }
+            for step in answer.steps
+        ],
+    }
+    return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
+
+
+@click.command()
+@input_options
+@click.option("--from", "source", metavar="NS/POD|IP", help="Where the connection starts.")
+@click.option("--to", "target", metavar="NS/POD[:PORT]|IP[:PORT]", help="Where it goes.")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
+@click.option("--port", type=int, metavar="N", help="Destination port, if not part of --to.")
+@click.option("--expect", type=click.Choice(["allow", "drop", "reject"]), help="Exit 1 when the verdict is another.")
+@click.option(
+    "--engine",
+    type=click.Choice(["intent", "flows", "both"]),
+    default="both",
+    show_default=True,
+    help="Answer from the objects, from the logical flows, or from both, which must agree.",
+)
+@click.option("--batch", metavar="FLOWS.jsonl|-", help="One JSON question a line; one JSON answer a line.")
+@output_option("text", "json", "yaml", default="text")
+def trace(
+    source: str | None,
+    target: str | None,
+    protocol: str,
+    port: int | None,
+    expect: str | None,
+    engine: Engine,
+    batch: str | None,
+    output: str,
+    **given: Any,
+) -> None:
+    """What happens to a packet, and which line of which object decides."""
+    if batch is None and (source is None or target is None):
+        raise click.UsageError("give --from and --to, or --batch")
+    if batch is not None and (source is not None or target is not None):
+        raise click.UsageError("--batch takes its questions from the file: leave out --from and --to")
+    found = offline(Input(**given))
+    scene = Scene(found.cluster, found.loaded.unbuilt)
+    tracer = Tracer(scene, lambda: FlowTable(found.cluster.engine))
+    if batch is not None:
+        raise click.exceptions.Exit(max(_batch(tracer, engine, batch, expect), found.exit_code))
+    assert source is not None and target is not None
+    try:
+        answer = tracer.ask(parse_question(source, target, protocol, port), engine)
+    except Disagreement as error:
+        raise click.ClickException(str(error)) from error
+    if output == "text":
+        _print(answer)
+    else:
+        emit(answer_document(answer), output)
+    differs = expect is not None and expect != answer.verdict
+    if differs:
+        click.echo(f"expected {expect}, got {answer.verdict}", err=True)
+    raise click.exceptions.Exit(1 if differs else found.exit_code)
+
+
+def _print(answer: Answer) -> None:
+    click.echo(f"{answer.verdict}: {answer.reason}")
+    way = ", ".join(f"{leg.source} -> {leg.target} ({leg.transport})" for leg in answer.legs)
+    click.echo(f"path: {answer.path}" + (f", {way}" if way else ""))
+    for step in answer.steps:
+        where = f"  [{step.source}]" if step.source else ""
+        click.echo(f"  {step.verdict:<5} {step.stage:<18} {step.text}{where}")
+    if answer.incomplete:
+        click.echo(f"incomplete: not built yet and could change this: {', '.join(answer.incomplete)}")
+
+
+@contextmanager
+def _lines(batch: str) -> Iterator[TextIO]:
+    if batch == "-":
+        yield sys.stdin
+        return
+    try:
+        with open(batch, encoding="utf-8") as file:  # noqa: PTH123
+            yield file
+    except OSError as error:
+        raise click.UsageError(f"--batch {batch}: {error.strerror}") from error
+
+
+def _batch(tracer: Tracer, engine: Engine, batch: str, expect: str | None) -> int:
+    """Answer line by line, in order; 1 when a line could not be answered or differs from ``--expect``."""
+    worst = 0
+    write = sys.stdout.write
+    with _lines(batch) as lines:
+        for line in lines:
+            if not line.strip():
+                continue
+            document = _answer_line(tracer, engine, line)
+            if "error" in document or (expect is not None and document["verdict"] != expect):
+                worst = 1
+            write(json.dumps({"apiVersion": API_VERSION, **document}, ensure_ascii=False) + "\n")
+    return worst
+
+
+def _answer_line(tracer: Tracer, engine: Engine, line: str) -> dict[str, Any]:
+    raw: Any = None
+    try:
+        raw = json.loads(line)
+        if not isinstance(raw, dict):
+            raise QuestionError("line", line.strip()[:80], "is not a JSON object")
+        identity = {"id": raw["id"]} if "id" in raw else {}
+        return identity | answer_document(tracer.ask(_question(raw), engine))
+    except (QuestionError, ValueError) as error:
+        if not isinstance(error, QuestionError):
+            error = QuestionError("line", line.strip()[:80], "is not JSON")
+        identity = {"id": raw["id"]} if isinstance(raw, dict) and "id" in raw else {}
+        return identity | {"error": {"field": error.field, "value": error.value, "reason": error.reason}}
+    except Disagreement as error:
+        return {"id": raw.get("id"), "error": {"field": "engine", "value": engine, "reason": str(error)}}
+
+
+def _question(raw: dict[str, Any]) -> Question:
+    unknown = sorted(raw.keys() - {"from", "to", "protocol", "port", "id"})
+    if unknown:
+        raise QuestionError(
+            unknown[0], str(raw[unknown[0]])[:80], "is not a field; known: from, to, protocol, port, id"
+        )
+    for field in ("from", "to"):
+        if not isinstance(raw.get(field), str):
+            raise QuestionError(field, str(raw.get(field, ""))[:80], "must be given as text")
+    port, protocol = raw.get("port"), raw.get("protocol", "tcp")
+    if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
+        raise QuestionError("port", str(port)[:80], "must be a number")
+    return parse_question(raw["from"], raw["to"], str(protocol), port)
+
+
+@click.command()
+@input_options
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Destination port; not with icmp.")
+@click.option("-n", "--namespace", metavar="NS", help="Only pods of one namespace.")
+@output_option("table", "json", "yaml", "csv")
+def matrix(protocol: str, port: int | None, namespace: str | None, output: str, **given: Any) -> None:
+    """Who may talk to whom, for every pair of pods."""
+    if (protocol == "icmp") == (port is not None):
+        raise click.UsageError("icmp has no ports" if port is not None else f"{protocol} needs --port")
+    found = offline(Input(**given))
+    scene = Scene(found.cluster, found.loaded.unbuilt)
+    chosen = next(each for each in PROTOCOLS if each == protocol)
+    result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace)
+    sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
+    if output in ("json", "yaml"):
+        emit({"from": sources, "to": targets, "verdicts": [list(row) for row in result.verdicts]}, output)
+    else:
+        body = [[source, *row] for source, row in zip(sources, result.verdicts, strict=True)]
+        if output == "csv":
+            csv.writer(sys.stdout, lineterminator="\n").writerows([["from", *targets], *body])
+        else:
+            table(["FROM \\ TO", *targets], body)
+    raise click.exceptions.Exit(found.exit_code)

@@ -1,0 +1,118 @@
+"""From ``-f`` to a cluster: load, tell what was refused, assumed and skipped, and compute."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ovnk_cli.output import say
+from ovnk_core.analysis.lint import lint
+from ovnk_core.cluster import Cluster
+from ovnk_core.errors import ObjectError
+from ovnk_core.ingest.decisions import read_decisions
+from ovnk_core.ingest.load import Loaded, load
+from ovnk_core.model.decision import Decisions
+from ovnk_core.terms.address import BITS, Family
+from ovnk_core.terms.struct import Value
+from ovnk_core.topology.place import Settings
+
+PROGRESS_FROM_BYTES = 4 << 20
+
+
+class Input(Value, frozen=True, kw_only=True):
+    """What the shared input options say."""
+
+    paths: tuple[str, ...]
+    decisions_file: str | None
+    platform: str
+    node_prefix: str
+    max_file_bytes: int
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(node_prefix_bits=_prefixes(self.node_prefix), platform=self.platform)
+
+    def decisions(self) -> Decisions | None:
+        """Recorded decisions of ``--decisions``; None without it."""
+        if self.decisions_file is None:
+            return None
+        try:
+            text = Path(self.decisions_file).read_bytes()
+        except OSError as error:
+            raise click.UsageError(f"--decisions {self.decisions_file}: {error.strerror}") from error
+        return read_decisions(text, source=self.decisions_file)
+
+    def load(self) -> Loaded:
+        """Read everything; progress on stderr for big inputs."""
+        shown = False
+
+        def progress(done: int, total: int) -> None:
+            nonlocal shown
+            if total >= PROGRESS_FROM_BYTES or done >= PROGRESS_FROM_BYTES:
+                shown = True
+                end = "\r" if sys.stderr.isatty() else "\n"
+                click.echo(f"loading {done >> 20} of {max(done, total) >> 20} MiB", err=True, nl=False)
+                click.echo(end, err=True, nl=False)
+
+        loaded = load(self.paths, stdin=sys.stdin.buffer, max_file_bytes=self.max_file_bytes, progress=progress)
+        if shown:
+            say(f"loaded {loaded.bytes >> 20} MiB in {loaded.seconds:.1f} s")
+        return loaded
+
+
+def _prefixes(text: str) -> tuple[tuple[Family, int], ...]:
+    parts = text.split(",")
+    numbers = [int(part) if part.isascii() and part.isdigit() else -1 for part in parts]
+    four, six = numbers[0], numbers[1] if len(numbers) > 1 else 64
+    if len(parts) > 2 or not 0 < four <= BITS[4] or not 0 < six <= BITS[6]:
+        raise click.UsageError(f"--node-prefix {text}: write V4 or V4,V6 with prefix lengths, such as 24,64")
+    return ((4, four), (6, six))
+
+
+class Offline(Value, frozen=True, kw_only=True):
+    """A loaded and computed cluster. ``exit_code`` is 1 when anything is refused."""
+
+    loaded: Loaded
+    cluster: Cluster
+
+    @property
+    def errors(self) -> tuple[ObjectError, ...]:
+        return self.cluster.errors
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.errors else 0
+
+
+def offline(given: Input, *, quiet: bool = False) -> Offline:
+    """Load and compute without any database. Remarks go to stderr unless ``quiet``."""
+    recorded = given.decisions()
+    loaded = given.load()
+    cluster = Cluster(settings=given.settings, decisions=recorded)
+    cluster.replace(loaded)
+    if not quiet:
+        report(loaded, cluster)
+        if recorded is None and (cluster.decisions.nodes or cluster.decisions.pods):
+            say("note: addresses and subnets that objects do not state are proposed afresh (--decisions)")
+    return Offline(loaded=loaded, cluster=cluster)
+
+
+def report(loaded: Loaded, cluster: Cluster) -> None:
+    """Everything a person should know about the input, on stderr."""
+    for error in cluster.errors:
+        say(f"error: {error}")
+    for remark in remarks(loaded, cluster):
+        say(f"warning: {remark}")
+
+
+def remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
+    """Warnings of the input, kinds that were skipped, and what lint finds."""
+    found = [f"{each.source}: {each.text}" if each.source else each.text for each in loaded.warnings]
+    found += [
+        f"{count} object{'s' if count > 1 else ''} of unknown kind {kind} skipped" for kind, count in loaded.unknown
+    ]
+    kinds = sorted({ref.kind for ref in loaded.unbuilt})
+    found += [f"{kind} objects are read but not enforced yet; trace marks answers they could change" for kind in kinds]
+    return (*found, *lint(cluster))
