@@ -1,0 +1,61 @@
+"""What loading gives back: accepted items, refused objects with every reason, warnings, and what was skipped."""
+
+from __future__ import annotations
+
+from ovnk_core.errors import ObjectError
+from ovnk_core.ingest.position import SourceMap
+from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.object import Declared
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.struct import Value
+
+
+class Item(Value, frozen=True, kw_only=True):
+    """One accepted object and where it was declared."""
+
+    ref: ObjectRef
+    value: Declared
+    source: SourceMap
+
+
+class Refused(Value, frozen=True, kw_only=True):
+    """One refused object. ``stand_in`` fails closed for a NetworkPolicy: it isolates its subjects, allows nothing.
+
+    Its name is the policy's own when that is a valid name, else one derived from it. Kind ``File`` is text that
+    could not be read as objects at all, ``Object`` a document whose kind is missing or unreadable.
+    """
+
+    ref: ObjectRef
+    errors: tuple[ObjectError, ...]
+    stand_in: NetworkPolicy | None = None
+    source: str = ""
+
+
+class Warning(Value, frozen=True, kw_only=True):
+    """Something accepted that its author should know; ``ref`` None: it concerns the input as a whole."""
+
+    ref: ObjectRef | None
+    text: str
+    source: str
+
+
+class Skipped(Value, frozen=True, kw_only=True):
+    """A kind we do not read. ``ref`` is set when the kind could change a verdict once it is built."""
+
+    kind: str
+    ref: ObjectRef | None = None
+
+
+class Loaded(Value, frozen=True, kw_only=True):
+    """Everything one load found, in order of appearance; ``unbuilt`` and ``unknown`` are sorted.
+
+    ``unknown`` counts objects per ``apiVersion kind``. ``bytes`` is what was read, ``seconds`` wall time.
+    """
+
+    items: tuple[Item, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    warnings: tuple[Warning, ...] = ()
+    unbuilt: tuple[ObjectRef, ...] = ()
+    unknown: tuple[tuple[str, int], ...] = ()
+    seconds: float = 0.0
+    bytes: int = 0

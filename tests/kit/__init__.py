@@ -1,0 +1,1 @@
+"""Builders, daemons and oracles shared by the tests."""

@@ -1,0 +1,323 @@
+"""Random clusters as plain manifests, and random edits of them: one seed, one cluster, one walk.
+
+``RandomCluster(seed)`` holds the manifests by reference; ``mutate`` makes one random edit, applies it to its own
+manifests and returns it. Pods come scheduled, unscheduled, completed, on the host network, on nodes that do not exist
+and in namespaces that nobody declares; nodes with and without annotations, gateways and second addresses.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from ovnk_core.terms.name import ObjectRef
+from tests.kit.random_policy import (
+    NAMESPACE_LABELS,
+    POD_LABELS,
+    PORT_NAMES,
+    PORT_NUMBERS,
+    PROTOCOLS,
+    Manifest,
+    PolicyMaker,
+    random_labels,
+)
+
+Families = Literal["v4", "v6", "dual"]
+FAMILIES: tuple[Families, ...] = ("v4", "v6", "dual")
+NAMESPACES = ("alpha", "bravo", "charlie", "delta", "echo")
+NODES = ("n1", "n2", "n3", "n4", "a-node.example")
+ENTRIES = {4: {"cidr": "10.128.0.0/14", "hostPrefix": 23}, 6: {"cidr": "fd01::/48", "hostPrefix": 64}}
+SERVICES = {4: "172.30.0.0/16", 6: "fd02::/112"}
+EXTERNAL = {4: ("203.0.113.9", "8.8.8.8", "192.0.2.200", "172.30.0.10"), 6: ("2001:db8:ffff::9", "2001:db8:0:1::200")}
+OVN = "k8s.ovn.org/"
+
+
+class Edit(NamedTuple):
+    """One step of a walk: manifests to put and references to delete."""
+
+    put: tuple[Manifest, ...] = ()
+    delete: tuple[ObjectRef, ...] = ()
+
+
+def ref_of(manifest: Manifest) -> ObjectRef:
+    kind, meta = manifest["kind"], manifest["metadata"]
+    if kind == "Network" and manifest["apiVersion"].startswith("operator"):
+        kind = "NetworkOperator"
+    return ObjectRef(kind, meta.get("namespace", ""), meta["name"])
+
+
+class RandomCluster:
+    """``families`` None: drawn from the seed. ``has_oddities`` False leaves out nodes without a gateway and the like."""
+
+    def __init__(
+        self,
+        seed: int,
+        families: Families | None = None,
+        *,
+        pods: tuple[int, int] = (5, 60),
+        policies: tuple[int, int] = (0, 25),
+        has_oddities: bool = True,
+    ) -> None:
+        self.seed, self.rng, self.has_oddities = seed, random.Random(seed), has_oddities
+        self.families: Families = families or self.rng.choice(FAMILIES)
+        self.objects: dict[ObjectRef, Manifest] = {}
+        self.graveyard: list[Manifest] = []
+        self._made = 0
+        self.policy_maker = PolicyMaker(self.rng, NAMESPACES, self.interesting_address)
+        rng = self.rng
+        self._put(self.network())
+        for name in rng.sample(NODES, rng.randint(1, 4)):
+            self._put(self.node(name))
+        self._namespaces = NAMESPACES[: rng.randint(1, len(NAMESPACES))]
+        for name in self._namespaces:
+            if rng.random() < 0.85:
+                self._put(self.namespace(name))
+        for _ in range(rng.randint(*pods)):
+            self._put(self.pod())
+        for _ in range(rng.randint(*policies)):
+            self._put(self.policy())
+
+    # ------------------------------------------------------------------ the cluster
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return {"v4": (4,), "v6": (6,), "dual": (4, 6)}[self.families]
+
+    def manifests(self) -> list[Manifest]:
+        return [copy.deepcopy(each) for each in self.objects.values()]
+
+    def yaml(self) -> str:
+        return yaml.safe_dump_all(self.manifests(), sort_keys=False)
+
+    def of_kind(self, kind: str) -> list[Manifest]:
+        return [manifest for ref, manifest in self.objects.items() if ref.kind == kind]
+
+    def _put(self, manifest: Manifest) -> Manifest:
+        self.objects[ref_of(manifest)] = manifest
+        return manifest
+
+    def _fresh(self, word: str) -> str:
+        self._made += 1
+        return f"{word}-{self._made}"
+
+    def network(self) -> Manifest:
+        entries = [dict(ENTRIES[family]) for family in self.numbers]
+        if self.rng.random() < 0.3 and self.numbers[0] == 4:
+            entries[0] = {"cidr": "10.128.0.0/16", "hostPrefix": 26}
+            entries.append({"cidr": "10.200.0.0/16", "hostPrefix": 24})
+        services = [SERVICES[family] for family in self.numbers]
+        spec = {"clusterNetwork": entries, "serviceNetwork": services, "networkType": "OVNKubernetes"}
+        return _manifest("config.openshift.io/v1", "Network", "cluster", spec=spec)
+
+    def node_addresses(self, name: str) -> list[str]:
+        number = 11 + NODES.index(name)
+        return [{4: f"192.0.2.{number}", 6: f"2001:db8:0:1::{number}"}[family] for family in self.numbers]
+
+    def node(self, name: str) -> Manifest:
+        rng, addresses = self.rng, self.node_addresses(name)
+        notes: dict[str, Any] = {}
+        if rng.random() < 0.3:
+            notes["node-chassis-id"] = f"chassis-{name}"
+        if rng.random() < 0.2:
+            notes["host-cidrs"] = json.dumps([f"198.51.100.{11 + NODES.index(name)}/24"])
+        if self.has_oddities and rng.random() < 0.3:
+            notes |= self._gateway(name, addresses)
+        if self.has_oddities and len(addresses) > 1 and rng.random() < 0.15:
+            addresses = rng.sample(addresses, 1)
+        status = {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}
+        made = _manifest("v1", "Node", name, status=status)
+        made["metadata"]["labels"] = {"zone": rng.choice(("east", "west"))}
+        made["metadata"]["annotations"] = {f"{OVN}{key}": value for key, value in notes.items()}
+        return made
+
+    def _gateway(self, name: str, addresses: list[str]) -> dict[str, Any]:
+        """No gateway at all; one without a next hop; one as OVN-Kubernetes writes it."""
+        kind = self.rng.choice(("none", "no next hop", "full"))
+        if kind == "none":
+            return {"l3-gateway-config": json.dumps({"default": {"mode": ""}})}
+        links = [f"{address}/{24 if '.' in address else 64}" for address in addresses]
+        config: dict[str, Any] = {"mode": "shared", "interface-id": f"br-ex_{name}", "ip-addresses": links}
+        config["mac-address"] = f"02:00:00:00:00:{11 + NODES.index(name):02x}"
+        if kind == "full":
+            config["next-hops"] = ["192.0.2.254" if "." in address else "2001:db8:0:1::ff" for address in addresses]
+        return {"l3-gateway-config": json.dumps({"default": config})}
+
+    def namespace(self, name: str) -> Manifest:
+        made = _manifest("v1", "Namespace", name)
+        made["metadata"]["labels"] = random_labels(self.rng, NAMESPACE_LABELS)
+        if self.rng.random() < 0.1:
+            made["metadata"]["annotations"] = {f"{OVN}acl-logging": '{"deny":"alert","allow":"notice"}'}
+        return made
+
+    def pod(self, name: str = "", namespace: str = "") -> Manifest:
+        rng = self.rng
+        made = _manifest("v1", "Pod", name or self._fresh("pod"), namespace or rng.choice(self._namespaces))
+        made["metadata"]["labels"] = random_labels(rng, POD_LABELS)
+        made["spec"] = {"containers": [self._container(at) for at in range(rng.choice((1, 1, 2)))]}
+        kind = rng.random()
+        if kind > 0.05:
+            made["spec"]["nodeName"] = self.a_node()
+        if 0.05 < kind < 0.12:
+            made["spec"]["hostNetwork"] = True
+        made["status"] = {"phase": "Succeeded" if 0.12 < kind < 0.2 else "Running"}
+        return made
+
+    def _container(self, at: int) -> Manifest:
+        rng = self.rng
+        names = rng.sample(PORT_NAMES, rng.choice((0, 1, 1, 2)))
+        ports = [
+            {"name": name, "containerPort": rng.choice(PORT_NUMBERS), "protocol": rng.choice(PROTOCOLS[:2])}
+            for name in names
+        ]
+        return {"name": f"c{at}", "image": "i", "ports": ports}
+
+    def a_node(self) -> str:
+        """Mostly a node that exists."""
+        names = [ref.name for ref in self.objects if ref.kind == "Node"]
+        return self.rng.choice(names) if names and self.rng.random() < 0.97 else self.rng.choice(NODES)
+
+    def policy(self, name: str = "", namespace: str = "") -> Manifest:
+        return self.policy_maker.policy(name or self._fresh("np"), namespace or self.rng.choice(self._namespaces))
+
+    def interesting_address(self) -> str:
+        """An address a policy's author may have meant: of a pod, a management port, a node, or outside."""
+        rng = self.rng
+        family = rng.choice(self.numbers) if rng.random() < 0.9 else rng.choice((4, 6))
+        kind = rng.random()
+        if kind < 0.5:
+            host, subnet = rng.choice((2, 2, *range(3, 16))), rng.randint(0, 3)
+            network = self.objects.get(ObjectRef("Network", "", "cluster"))
+            small = network is not None and network["spec"]["clusterNetwork"][0].get("hostPrefix") == 26
+            if family == 4:
+                return f"10.128.0.{64 * subnet + host}" if small else f"10.128.{2 * subnet}.{host}"
+            return f"fd01:0:0:{subnet:x}::{host:x}"
+        if kind < 0.75:
+            number = 11 + rng.randrange(len(NODES))
+            return f"192.0.2.{number}" if family == 4 else f"2001:db8:0:1::{number}"
+        return rng.choice(EXTERNAL[family])
+
+    # ------------------------------------------------------------------ walking
+
+    def mutate(self) -> Edit:
+        """One random edit, applied to ``objects`` and returned."""
+        kinds = (
+            *[self._add_pod] * 4,
+            *[self._drop("Pod")] * 3,
+            *[self._relabel_pod] * 4,
+            *[self._change_pod] * 4,
+            *[self._add_policy] * 3,
+            *[self._edit_policy] * 4,
+            *[self._drop("NetworkPolicy")] * 2,
+            *[self._put_namespace] * 3,
+            self._drop("Namespace"),
+            *[self._put_node] * 2,
+            self._drop("Node"),
+            *[self._back] * 3,
+            self._again,
+        )
+        edit = self.rng.choice(kinds)()
+        for ref in edit.delete:
+            self.graveyard.append(self.objects.pop(ref))
+        for manifest in edit.put:
+            self._put(manifest)
+        return edit
+
+    def reconfigure(self) -> Edit:
+        """The rarest edit: other address families for the whole cluster; nodes get addresses to match."""
+        self.families = self.rng.choice(FAMILIES)
+        names = [ref.name for ref in self.objects if ref.kind == "Node"]
+        made = (self._put(self.network()), *(self._put(self.node(name)) for name in names))
+        return Edit(put=copy.deepcopy(made))
+
+    def _some(self, kind: str) -> Manifest | None:
+        found = self.of_kind(kind)
+        return copy.deepcopy(self.rng.choice(found)) if found else None
+
+    def _add_pod(self) -> Edit:
+        return Edit(put=(self.pod(),))
+
+    def _relabel_pod(self) -> Edit:
+        pod = self._some("Pod")
+        if pod is None:
+            return self._add_pod()
+        pod["metadata"]["labels"] = random_labels(self.rng, POD_LABELS)
+        return Edit(put=(pod,))
+
+    def _change_pod(self) -> Edit:
+        """Move, complete, revive, or give it other ports; the name stays."""
+        pod = self._some("Pod")
+        if pod is None:
+            return self._add_pod()
+        fresh, kind = self.pod(pod["metadata"]["name"], pod["metadata"]["namespace"]), self.rng.random()
+        if kind < 0.3:
+            pod["spec"]["nodeName"] = self.a_node()
+        elif kind < 0.6:
+            pod["status"]["phase"] = self.rng.choice(("Running", "Succeeded", "Failed"))
+        elif kind < 0.8:
+            pod["spec"]["containers"] = fresh["spec"]["containers"]
+        else:
+            pod = fresh
+        return Edit(put=(pod,))
+
+    def _add_policy(self) -> Edit:
+        return Edit(put=(self.policy(),))
+
+    def _edit_policy(self) -> Edit:
+        policy = self._some("NetworkPolicy")
+        if policy is None:
+            return self._add_policy()
+        fresh = self.policy(policy["metadata"]["name"], policy["metadata"]["namespace"])
+        for key in self.rng.sample(("podSelector", "ingress", "egress", "policyTypes"), self.rng.randint(1, 4)):
+            if key in fresh["spec"]:
+                policy["spec"][key] = fresh["spec"][key]
+            else:
+                policy["spec"].pop(key, None)
+        return Edit(put=(policy,))
+
+    def _put_namespace(self) -> Edit:
+        return Edit(put=(self.namespace(self.rng.choice(NAMESPACES)),))
+
+    def _put_node(self) -> Edit:
+        return Edit(put=(self.node(self.rng.choice(NODES)),))
+
+    def _back(self) -> Edit:
+        """Something that was deleted comes back as it was."""
+        return Edit(put=(self.graveyard.pop(),)) if self.graveyard else self._add_pod()
+
+    def _again(self) -> Edit:
+        """The same object once more: no change."""
+        return Edit(put=(copy.deepcopy(self.rng.choice(list(self.objects.values()))),))
+
+    def _drop(self, kind: str) -> Any:
+        def drop() -> Edit:
+            refs = [ref for ref in self.objects if ref.kind == kind]
+            return Edit(delete=(self.rng.choice(refs),)) if refs else self._add_pod()
+
+        return drop
+
+
+def _manifest(version: str, kind: str, name: str, namespace: str = "", **fields: Any) -> Manifest:
+    meta: Manifest = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": version, "kind": kind, "metadata": meta, **fields}
+
+
+def squash(edits: Iterable[Edit]) -> Edit:
+    """Many edits as one: the last word on each object."""
+    last: dict[ObjectRef, Manifest | None] = {}
+    for edit in edits:
+        last |= dict.fromkeys(edit.delete)
+        last |= {ref_of(manifest): manifest for manifest in edit.put}
+    return Edit(
+        put=tuple(manifest for manifest in last.values() if manifest is not None),
+        delete=tuple(ref for ref, manifest in last.items() if manifest is None),
+    )
+
+
+def split(edit: Edit) -> Sequence[Edit]:
+    """One edit per object."""
+    return [*(Edit(delete=(ref,)) for ref in edit.delete), *(Edit(put=(manifest,)) for manifest in edit.put)]
