@@ -13,10 +13,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from ovnk_core.allocate.loop import Allocator, Settled
-from ovnk_core.engine.engine import Delta, Engine
+from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
-from ovnk_core.errors import ObjectError
+from ovnk_core.engine.transaction import Delta
+from ovnk_core.errors import LimitError, ObjectError
 from ovnk_core.ingest.outcome import Item, Loaded, Refused
+from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, effective_network
 from ovnk_core.model.decision import Decisions
@@ -74,8 +76,9 @@ class Cluster:
         return self.engine.rows(OBJECT_TABLES[kind])
 
     def count(self) -> int:
-        """Objects in force."""
-        return sum(len(self.engine.rows(table)) for table in OBJECT_TABLES.values())
+        """Objects in force, as declared: blocked stand-ins for refused ones do not count."""
+        blocked = sum(1 for policy in self.engine.rows(NETWORK_POLICY).values() if policy.blocked)
+        return sum(len(self.engine.rows(table)) for table in OBJECT_TABLES.values()) - blocked
 
     @property
     def network(self) -> ClusterNetwork:
@@ -149,6 +152,7 @@ class Cluster:
         }
         edits |= {(OBJECT_TABLES[ref.kind], ref.key): None for ref in delete if ref.kind in OBJECT_TABLES}
         edits |= self._stand_ins(refused)
+        put, refused = self._consistent(edits, put, refused)
         after = _Overlay(self.engine, edits)
         settled = self._allocate(after, refused)
         decided: list[Edit] = [(NODE_DECISION, key, row) for key, row in settled.nodes.items()]
@@ -191,6 +195,30 @@ class Cluster:
             accepted = self._recorded.policies.get(str(key))
             found[(NETWORK_POLICY, key)] = accepted or each.stand_in
         return found
+
+    def _consistent(
+        self,
+        edits: dict[tuple[Table[Any, Any], NamespacedName], Any],
+        put: tuple[Item, ...],
+        refused: tuple[Refused, ...],
+    ) -> tuple[tuple[Item, ...], tuple[Refused, ...]]:
+        """Each Network kind is sound by itself; if they contradict each other together, the edit of them is refused."""
+        touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
+        if not touched:
+            return put, refused
+        after = _Overlay(self.engine, edits)
+        network = effective_network(after.get(NETWORK, CLUSTER), after.get(NETWORK_OPERATOR, CLUSTER))
+        conflicts = network_conflicts(network)
+        if not conflicts:
+            return put, refused
+        for item in touched:
+            del edits[(OBJECT_TABLES[item.ref.kind], item.ref.key)]
+        errors = tuple(
+            LimitError(conflict, kind="Network", name="cluster", source=str(touched[0].source))
+            for conflict in conflicts
+        )
+        together = tuple(Refused(ref=item.ref, errors=errors, source=str(item.source)) for item in touched)
+        return tuple(item for item in put if item not in touched), (*refused, *together)
 
     def _allocate(self, after: _Overlay, refused: tuple[Refused, ...]) -> Settled:
         network = effective_network(after.get(NETWORK, CLUSTER), after.get(NETWORK_OPERATOR, CLUSTER))

@@ -24,9 +24,10 @@ import anyio
 from anyio.abc import TaskGroup
 
 from ovnk_core.cluster import Applied, Cluster
-from ovnk_core.engine.engine import Delta
+from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import NotFound, ObjectError, OvnkError, SouthError, Unreachable
 from ovnk_core.features.network_policy.rules import ACCEPTED_KEY
+from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
@@ -38,7 +39,7 @@ from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
-from ovnk_core.reconcile.listing import ListedFlow, ListedRow, list_flows, list_rows
+from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_core.reconcile.recall import Recalled, recall
 from ovnk_core.runtime.broadcast import Broadcast, Event, Progress
 from ovnk_core.runtime.writer import Flushed, Writer

@@ -21,83 +21,8 @@ from ovnk_core.engine.graph import Graph, Node, name_of
 from ovnk_core.engine.rule import Rule
 from ovnk_core.engine.state import ABSENT, EMPTY, Counters, RuleNode, Run, SetState, TableState, View
 from ovnk_core.engine.table import AnyTable, K, SetTable, Table, V
+from ovnk_core.engine.transaction import Delta, Origin, Transaction, difference, origin_of
 from ovnk_core.errors import BugError, Divergence, FloorError, KeyClash, RuleFault
-from ovnk_core.terms.struct import Value
-
-RowChanges = dict[Any, tuple[Any, Any]]
-SetChanges = dict[Any, tuple[set[Any], set[Any]]]
-
-
-class Delta:
-    """Net changes of one transaction: ``rows`` key -> (old, new) and ``sets`` key -> (appeared, vanished)."""
-
-    __slots__ = ("_by_table",)
-
-    def __init__(self, by_table: dict[AnyTable, Any]) -> None:
-        self._by_table = by_table
-
-    def rows(self, table: Table[Any, Any]) -> RowChanges:
-        found: RowChanges = self._by_table.get(table, {})
-        return found
-
-    def sets(self, table: SetTable[Any, Any]) -> SetChanges:
-        found: SetChanges = self._by_table.get(table, {})
-        return found
-
-    def tables(self) -> tuple[AnyTable, ...]:
-        return tuple(self._by_table)
-
-    def __bool__(self) -> bool:
-        return bool(self._by_table)
-
-
-class Origin(Value, frozen=True, kw_only=True):
-    """Why a row exists: the rule, its driver key, and the (table, key) pairs it read."""
-
-    rule: str
-    driver: Any
-    reads: tuple[tuple[str, Any], ...]
-
-
-class Transaction:
-    """Edits of input tables, applied at the end of the ``with`` block. ``delta`` is valid afterwards."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self.noops: list[tuple[str, Any]] = []
-        self.delta = Delta({})
-
-    def put(self, table: Table[Any, Any], key: Any, value: Any) -> None:
-        """Set a row; the last write of a key wins, an equal write is a no-op."""
-        state = self._engine._input(table)
-        if state.rows.get(key, ABSENT) == value:
-            self.noops.append((table.name, key))
-        else:
-            state.put(key, value)
-
-    def delete(self, table: Table[Any, Any], key: Any) -> None:
-        """Remove a row; an absent key is a no-op."""
-        state = self._engine._input(table)
-        if key in state.rows:
-            state.drop(key)
-        else:
-            self.noops.append((table.name, key))
-
-    def include(self, table: SetTable[Any, Any], key: Any, element: Any) -> None:
-        """Put an element into a set; one that is there already is a no-op."""
-        state = self._engine._input_set(table)
-        if element in state.members(key):
-            self.noops.append((table.name, (key, element)))
-        else:
-            state.add(key, element)
-
-    def exclude(self, table: SetTable[Any, Any], key: Any, element: Any) -> None:
-        """Take an element out of a set; an absent one is a no-op."""
-        state = self._engine._input_set(table)
-        if element in state.members(key):
-            state.remove(key, element)
-        else:
-            self.noops.append((table.name, (key, element)))
 
 
 class _Reads:
@@ -117,6 +42,25 @@ class _Reads:
         if isinstance(state, TableState):
             return state.rows.get(key)
         return frozenset(state.members(key))
+
+
+class _Inputs:
+    """The tables nobody writes (``transaction.Inputs``)."""
+
+    def __init__(self, states: dict[Any, TableState | SetState], graph: Graph) -> None:
+        self._states, self._derived = states, graph.writers
+
+    def table(self, table: Table[Any, Any]) -> TableState:
+        state = self._states.get(table)
+        if not isinstance(state, TableState) or table.name in self._derived:
+            raise FloorError(f"{table.name} is not an input table")
+        return state
+
+    def set_table(self, table: SetTable[Any, Any]) -> SetState:
+        state = self._states.get(table)
+        if not isinstance(state, SetState) or table.name in self._derived:
+            raise FloorError(f"{table.name} is not an input table")
+        return state
 
 
 class Engine:
@@ -201,9 +145,9 @@ class Engine:
         state = self._states[table]
         if isinstance(state, TableState):
             owner = state.owners.get(key)
-            return (_origin(owner),) if owner else ()
+            return (origin_of(owner),) if owner else ()
         return tuple(
-            _origin(run)
+            origin_of(run)
             for node in self._running
             if isinstance(node, RuleNode) and table in node.rule.out
             for run in node.runs.values()
@@ -223,7 +167,7 @@ class Engine:
     def transaction(self) -> Iterator[Transaction]:
         """All or nothing: an exception in the block or in a rule leaves every table as it was."""
         self._begin()
-        txn = Transaction(self)
+        txn = Transaction(_Inputs(self._states, self.graph))
         try:
             yield txn
             for _ in self._sweep():
@@ -244,7 +188,7 @@ class Engine:
         The delta is the generator's return value; nothing is committed before that. Closing it early undoes all.
         """
         self._begin()
-        txn = Transaction(self)
+        txn = Transaction(_Inputs(self._states, self.graph))
         done = False
         try:
             slice_end = perf_counter_ns() + int(yield_every_ms * 1e6)
@@ -294,7 +238,7 @@ class Engine:
             pass
         for state in self._states.values():
             state.finish()
-        return _difference(before, self._states)
+        return difference(before, self._states)
 
     def verify(self) -> None:
         """Build a twin from the inputs; raise Divergence at the first table and key that differs."""
@@ -322,18 +266,6 @@ class Engine:
                 )
 
     # ------------------------------------------------------------------ the sweep
-
-    def _input(self, table: Table[Any, Any]) -> TableState:
-        state = self._states.get(table)
-        if not isinstance(state, TableState) or table.name in self.graph.writers:
-            raise FloorError(f"{table.name} is not an input table")
-        return state
-
-    def _input_set(self, table: SetTable[Any, Any]) -> SetState:
-        state = self._states.get(table)
-        if not isinstance(state, SetState) or table.name in self.graph.writers:
-            raise FloorError(f"{table.name} is not an input table")
-        return state
 
     def _begin(self) -> None:
         if self._busy:
@@ -510,34 +442,3 @@ class Engine:
     def _retract(self, run: Run) -> None:
         self._rewire(run, ())
         self._replace(run, ())
-
-
-def _origin(run: Run) -> Origin:
-    return Origin(
-        rule=run.node.rule.name,
-        driver=run.key,
-        reads=tuple((state.table.name, key) for state, key in run.reads),
-    )
-
-
-def _difference(before: dict[Any, Any], states: dict[Any, TableState | SetState]) -> Delta:
-    delta: dict[AnyTable, Any] = {}
-    for table, old in before.items():
-        state = states[table]
-        if isinstance(state, TableState):
-            rows = {
-                key: (old.get(key), state.rows.get(key))
-                for key in {**old, **state.rows}
-                if old.get(key, ABSENT) != state.rows.get(key, ABSENT)
-            }
-            if rows:
-                delta[table] = rows
-        else:
-            sets = {
-                key: (set(state.members(key)) - old.get(key, set()), old.get(key, set()) - set(state.members(key)))
-                for key in {**old, **state.sets}
-                if old.get(key, set()) != set(state.members(key))
-            }
-            if sets:
-                delta[table] = sets
-    return Delta(delta)

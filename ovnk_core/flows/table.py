@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ovnk_core.engine.engine import Delta, Engine
+from ovnk_core.engine.engine import Engine
+from ovnk_core.engine.transaction import Delta
 from ovnk_core.flows import acl, places, routing
 from ovnk_core.flows.flow import FLOW, FLOW_DATAPATH, STAGES, FlowId, LogicalFlow
 from ovnk_core.nb.desired import DESIRED, MEMBER

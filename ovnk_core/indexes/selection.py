@@ -135,7 +135,7 @@ class Selection:
 
     def rebuild(self, view: RelationView) -> None:
         self._clear()
-        for _, endpoint in view.rows(ENDPOINT).items():
+        for endpoint in view.rows(ENDPOINT).values():
             self._postings.put(endpoint)
             self._labels[endpoint.key] = dict(endpoint.labels)
         self._present = {key.name for key in view.rows(NAMESPACE)} | self._postings.by_namespace.keys()

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ovnk_core.engine.engine import Delta, Engine
+from ovnk_core.engine.engine import Engine
+from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import Conflict, GuardError
 from ovnk_core.nb.desired import DESIRED, MEMBER
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
@@ -106,7 +107,7 @@ def full(
     return Difference(
         operations=(*takeover, *inserts, *changes, *deletes),
         rows_owned=len(wanted) + len(held),
-        rows_foreign=len(foreign),
+        rows_foreign=len(foreign) - sum(isinstance(operation, Delete) for operation in takeover),
     )
 
 

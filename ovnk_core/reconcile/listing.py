@@ -1,13 +1,10 @@
-"""Desired rows and flows as plain, sorted values: what ``ovnk rows`` and ``ovnk flows`` print."""
+"""Desired rows as plain, sorted values: what ``ovnk rows`` prints."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ovnk_core.engine.engine import Engine
-from ovnk_core.flows.table import FlowTable
-from ovnk_core.nb.desired import ROUTERS, SWITCHES
-from ovnk_core.nb.match import text
 from ovnk_core.nb.row import RowId
 from ovnk_core.nb.schema import DatabaseSchema
 from ovnk_core.reconcile.diff import Desired
@@ -21,18 +18,6 @@ class ListedRow(Value, frozen=True, kw_only=True):
     uuid: str
     owner: RowId
     columns: dict[str, Any]
-
-
-class ListedFlow(Value, frozen=True, kw_only=True):
-    """``datapaths`` by name. ``owner`` is the row that made the flow."""
-
-    datapaths: tuple[str, ...]
-    pipeline: str
-    stage: str
-    priority: int
-    match: str
-    actions: str
-    owner: RowId
 
 
 def list_rows(engine: Engine, schema: DatabaseSchema) -> tuple[ListedRow, ...]:
@@ -51,21 +36,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(value)
     return dict(sorted(value.items())) if isinstance(value, dict) else value
-
-
-def list_flows(engine: Engine, table: FlowTable) -> tuple[ListedFlow, ...]:
-    """All flows in stage order, highest priority first."""
-    names = {key: switch.name for key, switch in engine.rows(SWITCHES).items()}
-    names |= {key: router.name for key, router in engine.rows(ROUTERS).items()}
-    return tuple(
-        ListedFlow(
-            datapaths=tuple(sorted(names[datapath] for datapath in datapaths)),
-            pipeline="egress" if "_out_" in flow.stage else "ingress",
-            stage=flow.stage,
-            priority=flow.priority,
-            match=text(flow.match),
-            actions=str(flow.actions),
-            owner=flow.source,
-        )
-        for flow, datapaths in table.listing()
-    )

@@ -60,9 +60,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line; every error of ours becomes one line and an exit status."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # Outside standalone mode click returns the code of ctx.exit and of Exit instead of raising it.
+        code = cli.main(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

@@ -93,10 +93,21 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
     cluster = Cluster(settings=given.settings, decisions=recorded)
     cluster.replace(loaded)
     if not quiet:
-        report(loaded, cluster)
+        _summarise(loaded, cluster)
         if recorded is None and (cluster.decisions.nodes or cluster.decisions.pods):
             say("note: addresses and subnets that objects do not state are proposed afresh (--decisions)")
     return Offline(loaded=loaded, cluster=cluster)
+
+
+def _summarise(loaded: Loaded, cluster: Cluster) -> None:
+    """Errors and the input's own warnings in full, lint's remarks as a count: questions are asked often."""
+    for error in cluster.errors:
+        say(f"error: {error}")
+    for text in input_remarks(loaded):
+        say(f"warning: {text}")
+    count = len(lint(cluster))
+    if count:
+        say(f"note: {count} remark{'s' if count > 1 else ''} about the cluster (ovnk validate lists them)")
 
 
 def report(loaded: Loaded, cluster: Cluster) -> None:
@@ -109,10 +120,13 @@ def report(loaded: Loaded, cluster: Cluster) -> None:
 
 def remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
     """Warnings of the input, kinds that were skipped, and what lint finds."""
+    return (*input_remarks(loaded), *lint(cluster))
+
+
+def input_remarks(loaded: Loaded) -> tuple[str, ...]:
+    """Warnings of the input and kinds that were skipped."""
     found = [f"{each.source}: {each.text}" if each.source else each.text for each in loaded.warnings]
-    found += [
-        f"{count} object{'s' if count > 1 else ''} of unknown kind {kind} skipped" for kind, count in loaded.unknown
-    ]
+    found += [f"{kind}: unknown kind, skipped ({count})" for kind, count in loaded.unknown]
     kinds = sorted({ref.kind for ref in loaded.unbuilt})
     found += [f"{kind} objects are read but not enforced yet; trace marks answers they could change" for kind in kinds]
-    return (*found, *lint(cluster))
+    return tuple(found)

@@ -10,10 +10,12 @@ from ovnk_cli.inputs import Input, offline, remarks, report
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_core.errors import ObjectError
+from ovnk_core.flows.listing import list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.nb.row import RowId
-from ovnk_core.northbound.memory import embedded_schema
-from ovnk_core.reconcile.listing import ListedRow, list_flows, list_rows
+from ovnk_core.nb.schema import parse_schema
+from ovnk_core.northbound.memory_schema import SCHEMA
+from ovnk_core.reconcile.listing import ListedRow, list_rows
 
 
 def owner_document(row_id: RowId) -> dict[str, str]:
@@ -39,7 +41,7 @@ def error_document(error: ObjectError) -> dict[str, Any]:
 def rows(output: str, **given: Any) -> None:
     """List the northbound rows that the objects lead to."""
     found = offline(Input(**given))
-    listed = list_rows(found.cluster.engine, embedded_schema())
+    listed = list_rows(found.cluster.engine, parse_schema(SCHEMA))
     if output in ("json", "yaml"):
         documents = [
             {"table": row.table, "uuid": row.uuid, "owner": owner_document(row.owner), "columns": row.columns}

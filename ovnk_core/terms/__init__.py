@@ -1,0 +1,1 @@
+"""Words of the field as small values: addresses, labels, names, ports."""
