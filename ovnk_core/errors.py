@@ -22,7 +22,9 @@ from __future__ import annotations
 
 
 class OvnkError(Exception):
-    """Root of the tree."""
+    """Root of the tree. ``is_usage``: the question was wrong, nothing else is."""
+
+    is_usage = False
 
 
 class ObjectError(OvnkError):

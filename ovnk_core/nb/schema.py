@@ -28,7 +28,7 @@ Row = dict[str, Datum]
 class Column(Value, frozen=True, kw_only=True):
     """``shape`` of the canonical value; ``key`` is the atom type; references carry ``ref_table`` and strength.
 
-    ``at_least``: fewest elements of a set or map. ``lowest`` and ``highest``: inclusive range of an integer key.
+    ``at_least``: fewest elements of a set. ``lowest`` and ``highest``: inclusive range of an integer key.
     ``longest``: most characters of a string key.
     """
 
@@ -113,8 +113,8 @@ def _column(name: str, raw: Any) -> Column:
         key=key["type"],
         ref_table=key.get("refTable", ""),
         is_strong=bool(key.get("refTable")) and key.get("refType", "strong") == "strong",
-        enum=tuple(enum[1]) if enum and enum[0] == "set" else (enum,) if isinstance(enum, str) else (),
-        at_least=low,
+        enum=tuple(sorted(enum[1])) if enum and enum[0] == "set" else (enum,) if isinstance(enum, str) else (),
+        at_least=low if shape == "set" else 0,
         lowest=key.get("minInteger"),
         highest=key.get("maxInteger"),
         longest=key.get("maxLength"),

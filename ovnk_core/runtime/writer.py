@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ovnk_core.cluster import Cluster
-from ovnk_core.engine.engine import Delta
+from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import SouthError
 from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation
 from ovnk_core.nb.schema import Row

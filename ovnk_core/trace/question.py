@@ -19,6 +19,8 @@ ConnectionState = Literal["new", "established", "reply"]
 class QuestionError(OvnkError):
     """The question cannot be answered; ``field`` is one of from, to, protocol, port."""
 
+    is_usage = True
+
     def __init__(self, field: str, value: str, reason: str) -> None:
         self.field, self.value, self.reason = field, value, reason
         super().__init__(f"--{field} {value}: {reason}")

@@ -13,7 +13,7 @@ def completion(shell: str) -> None:
 
     bash: source <(ovnk completion bash); zsh: the same; fish: ovnk completion fish | source
     """
-    from ovnk_cli.__main__ import cli
+    from ovnk_cli.cli import cli
 
     found = get_completion_class(shell)
     assert found is not None

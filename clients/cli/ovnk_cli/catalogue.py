@@ -1,0 +1,40 @@
+"""The commands and the top-level help, without importing click: ``ovnk --help`` costs little more than Python."""
+
+from __future__ import annotations
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "completion": ("ovnk_cli.commands.completion", "Print the completion script of a shell."),
+    "flows": ("ovnk_cli.commands.show", "List the logical flows that the objects lead to."),
+    "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
+    "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),
+    "purge": ("ovnk_cli.commands.sync", "Remove exactly our rows from a northbound database."),
+    "rows": ("ovnk_cli.commands.show", "List the northbound rows that the objects lead to."),
+    "sync": ("ovnk_cli.commands.sync", "Make a northbound database hold what the objects declare."),
+    "trace": ("ovnk_cli.commands.trace", "What happens to a packet, and which line decides."),
+    "validate": ("ovnk_cli.commands.show", "Check objects and say what is wrong, missing or assumed."),
+    "version": ("ovnk_cli.commands.version", "Print versions."),
+}
+"""Name -> (module, one-line help). The module defines the command under the same name."""
+
+SUMMARY = """OVN northbound control plane: manifests in, OVN rows out, and why.
+
+Every command works on files (-f), without a cluster. Results go to stdout, everything else to stderr.
+Exit status: 0 fine, 1 refused objects or an answer that differs, 2 usage, 3 unavailable or conflict."""
+
+
+def help_text(program: str = "ovnk") -> str:
+    """What ``ovnk --help`` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in sorted(COMMANDS.items())]
+    return "\n".join(
+        (
+            f"Usage: {program} COMMAND [OPTIONS]",
+            "",
+            SUMMARY,
+            "",
+            "Commands:",
+            *lines,
+            "",
+            f"{program} COMMAND --help tells more.",
+        )
+    )

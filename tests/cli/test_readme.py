@@ -1,0 +1,59 @@
+"""The README is true: every command in it runs, the library example works, every target exists."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from tests.cli.command import ROOT, ovnk
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = re.findall(r"^\$ ovnk (.*)$", README, flags=re.MULTILINE)
+PAGES = README + (ROOT / "CONTRIBUTING.md").read_text()
+TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z]+)", PAGES, flags=re.MULTILINE)))
+
+
+def test_there_is_something_to_check() -> None:
+    assert len(COMMANDS) >= 10
+    assert {"demo", "test", "install", "check", "bench", "nightly"} <= set(TARGETS)
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_runs(words: str) -> None:
+    ran = ovnk(*shlex.split(words), cwd=ROOT)
+    assert ran.code == 0, ran.err
+    assert ran.out
+
+
+def test_the_library_example_runs() -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "allow: ingress rule 0 of NetworkPolicy shop/db allows it\n"
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_target_exists(target: str) -> None:
+    listed = subprocess.run(["make", "-qp"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    assert re.search(rf"^{target}:", listed, flags=re.MULTILINE)
+
+
+def test_every_folder_in_the_map_exists() -> None:
+    for line in README.splitlines():
+        if line.startswith("| `"):
+            first = ""
+            for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
+                path = name if name.startswith(("ovnk_core", "clients")) else f"ovnk_core/{name}"
+                first = first or path
+                assert (ROOT / path).exists(), path
