@@ -80,20 +80,15 @@ def full(
     actual: Actual,
     *,
     kept: frozenset[ObjectRef] = frozenset(),
-    keeps_everything: bool = False,
     adopt: bool = False,
 ) -> Difference:
     """Compare everything. Raises Conflict when a foreign row holds a name we need and ``adopt`` is off."""
     owned, foreign = _split(actual)
     members = desired.members()
     wanted = {row_id.uuid: (row_id, row) for row_id, row in desired.rows()}
-    stale = {
-        uuid: row_id
-        for uuid, row_id in owned.items()
-        if uuid not in wanted and not keeps_everything and row_id.owner not in kept
-    }
+    stale = {uuid: row_id for uuid, row_id in owned.items() if uuid not in wanted and row_id.owner not in kept}
     held = {uuid for uuid in owned if uuid not in wanted and uuid not in stale}
-    keep = _Kept(actual, owned, held, everything=keeps_everything)
+    keep = _Kept(actual, owned, held)
     inserts: list[Operation] = []
     changes: list[Operation] = []
     for uuid, (row_id, row) in wanted.items():
@@ -178,8 +173,8 @@ def _insert(desired: Desired, row_id: RowId, row: Value, members: Mapping[Column
 class _Kept:
     """Members of set columns that stay although nobody wants them: references to, and addresses of, kept rows."""
 
-    def __init__(self, actual: Actual, owned: Mapping[str, RowId], held: set[str], *, everything: bool) -> None:
-        self._uuids, self._everything = held, everything
+    def __init__(self, actual: Actual, owned: Mapping[str, RowId], held: set[str]) -> None:
+        self._uuids = held
         self._addresses: set[str] = set()
         for uuid in held:
             if owned[uuid].table == "Logical_Switch_Port" and owned[uuid].owner.kind == "Pod":
@@ -188,12 +183,12 @@ class _Kept:
                 self._addresses.update(word for text in addresses for word in str(text).split()[1:])
 
     def holds(self, table: str, column: str, atom: Any) -> bool:
-        if self._everything or atom in self._uuids:
+        if atom in self._uuids:
             return True
         return table == "Address_Set" and column == "addresses" and atom in self._addresses
 
 
-_NOTHING_KEPT = _Kept({}, {}, set(), everything=False)
+_NOTHING_KEPT = _Kept({}, {}, set())
 
 
 def _split(actual: Actual) -> tuple[dict[str, RowId], dict[str, str]]:

@@ -54,14 +54,14 @@ class Writer:
         self._pending.clear()
 
     def difference(self) -> diff.Difference:
-        """Everything that would have to change, compared in full. Raises Conflict."""
-        return diff.full(
-            self._desired,
-            self._actual(),
-            kept=self._cluster.kept,
-            keeps_everything=self._cluster.keeps_everything,
-            adopt=self._adopt,
-        )
+        """Everything that would have to change, compared in full. Raises Conflict.
+
+        Nothing at all while the network configuration is refused: no row can be derived without it.
+        """
+        if self._cluster.keeps_everything:
+            owned = diff.owned_rows(self._actual())
+            return diff.Difference(operations=(), rows_owned=len(owned), rows_foreign=0)
+        return diff.full(self._desired, self._actual(), kept=self._cluster.kept, adopt=self._adopt)
 
     async def flush(self) -> Flushed:
         """Send what is missing. Raises Conflict, GuardError or a SouthError; nothing was changed then, or in doubt."""

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.cli.command import ROOT, SHOP, ovnk
-from tests.kit.ovn import Central, OvsdbServer, short_directory
+from tests.kit.ovn import Central, OvsdbServer, program, schema_file, short_directory
 
 NOTHING = {"insert": 0, "update": 0, "mutate": 0, "delete": 0}
 NODE = (
@@ -230,3 +230,79 @@ def test_watch_follows_the_files(server: OvsdbServer, shop: Path) -> None:
     assert first["operations"]["insert"] > 100
     assert 0 < second["operations"]["insert"] < 5
     assert "shop_a-first" in addresses(server)
+
+
+def content(server: OvsdbServer) -> dict[str, list[Any]]:
+    """Every row of the tables we write, without what the server adds."""
+    return {
+        table: sorted(
+            json.dumps({name: value for name, value in row.items() if name != "_version"}, sort_keys=True)
+            for row in select(server, table)
+        )
+        for table in ("ACL", "Port_Group", "Address_Set", "Logical_Switch", "Logical_Switch_Port", "Logical_Router")
+    }
+
+
+@pytest.mark.parametrize("killed_after", [0, 1, 2, 3])
+def test_killed_between_any_two_transactions_the_next_sync_completes(
+    server: OvsdbServer, shop: Path, tmp_path: Path, killed_after: int
+) -> None:
+    """Three edits, one transaction each; SIGKILL after 0 to 3 of them; a new process must reach the same rows."""
+    policies, apps = shop / "policies.yaml", shop / "apps.yaml"
+    edits = [
+        (shop / "early.yaml", POD.format("a-first", "worker-1")),
+        (policies, policies.read_text().replace("port: sql", "port: 5433")),
+        (apps, apps.read_text().replace("{app: cart}", "{app: cart, new: label}")),
+    ]
+    saved = tmp_path / "decisions.json"
+    sync(server, "-f", str(shop), "--save-decisions", str(saved))
+    words = [sys.executable, "-m", "ovnk_cli", "sync", "-f", str(shop), "--northbound", server.address, "--watch"]
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/cli", "PATH": "/usr/bin:/bin"}
+    with subprocess.Popen(
+        [*words, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        for path, text in edits[:killed_after]:
+            path.write_text(text)
+            child.stdout.readline()
+        child.kill()
+    for path, text in edits:
+        path.write_text(text)
+    sync(server, "-f", str(shop))
+    with short_directory() as directory, OvsdbServer(directory) as fresh:
+        sync(fresh, "-f", str(shop), "--decisions", str(saved))
+        assert content(server) == content(fresh)
+
+
+def test_a_newer_schema_gets_tiers(tmp_path: Path) -> None:
+    with short_directory() as directory:
+        schema = json.loads(Path(schema_file("nb")).read_text())
+        tier = {"type": {"key": {"type": "integer", "minInteger": 0, "maxInteger": 3}}}
+        schema["tables"]["ACL"]["columns"]["tier"] = tier
+        schema["version"] = "7.3.0"
+        del schema["cksum"]
+        newer = tmp_path / "newer.ovsschema"
+        newer.write_text(json.dumps(schema))
+        subprocess.run([program("ovsdb-tool"), "create", str(directory / "nb.db"), str(newer)], check=True)
+        with OvsdbServer(directory) as server:
+            sync(server, "-f", SHOP)
+            tiers = {row["name"]: row["tier"] for row in select(server, "ACL") if row["name"] != ["set", []]}
+            assert set(tiers.values()) == {2}
+            assert sync(server, "-f", SHOP)["operations"] == NOTHING
+
+
+def test_a_refused_network_stops_everything_and_removes_nothing(server: OvsdbServer, shop: Path) -> None:
+    sync(server, "-f", str(shop))
+    before = content(server)
+    text = (shop / "cluster.yaml").read_text()
+    (shop / "cluster.yaml").write_text(text.replace("10.128.0.0/14", "100.64.0.0/14"))
+    ran = ovnk("sync", "-f", str(shop), "--northbound", server.address, "-o", "json")
+    assert ran.code == 1
+    assert ran.json("sync")["operations"] == NOTHING
+    assert "100.64.0.0/16" in ran.err
+    assert content(server) == before
+    with short_directory() as directory, OvsdbServer(directory) as fresh:
+        ran = ovnk("sync", "-f", str(shop), "--northbound", fresh.address, "-o", "json")
+        assert ran.code == 1
+        assert not select(fresh, "Logical_Switch")

@@ -85,9 +85,10 @@ def sync(
             writes=not dry_run,
         )
         async with plane:
+            seen = _stamp(source.paths)  # before reading: what changes while we read is seen next time
             code = await once(plane)
             while watch:
-                await _changed(source.paths)
+                seen = await _changed(source.paths, seen)
                 code = await once(plane)
             return code
 
@@ -164,15 +165,19 @@ def _print(document: dict[str, Any], output: str) -> None:
     )
 
 
-async def _changed(paths: tuple[str, ...]) -> None:
+Stamps = dict[str, tuple[int, int]]
+
+
+async def _changed(paths: tuple[str, ...], seen: Stamps) -> Stamps:
     """Until a file below the paths is added, removed or written. Polling: works on every file system."""
-    before = _stamp(paths)
-    while _stamp(paths) == before:
+    while (now := _stamp(paths)) == seen:
         await anyio.sleep(POLL_S)
+    return now
 
 
-def _stamp(paths: tuple[str, ...]) -> dict[str, tuple[int, int]]:
-    found: dict[str, tuple[int, int]] = {}
+def _stamp(paths: tuple[str, ...]) -> Stamps:
+    """Modification time and size of every file."""
+    found: Stamps = {}
     for text in paths:
         path = Path(text)
         for each in [path, *path.rglob("*")] if path.is_dir() else [path]:

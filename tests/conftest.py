@@ -1,0 +1,25 @@
+"""What all suites share: where time went, by group, at the end of a run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+SHOWN = 8
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Seconds per test file, slowest first. With two workers the sum exceeds the wall time."""
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                path = Path(report.nodeid.split("::")[0])
+                seconds[str(path)] += report.duration
+    slowest = sorted(seconds.items(), key=lambda item: -item[1])[:SHOWN]
+    if slowest:
+        terminalreporter.section("slowest groups")
+        for name, spent in slowest:
+            terminalreporter.write_line(f"{spent:8.1f} s  {name}")
