@@ -25,7 +25,7 @@ from anyio.abc import TaskGroup
 
 from ovnk_core.cluster import Applied, Cluster
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import NotFound, ObjectError, OvnkError, SouthError, Unreachable
+from ovnk_core.errors import NotFound, ObjectError, OvnkError, Rejected, SouthError, UnknownOutcome, Unreachable
 from ovnk_core.features.network_policy.rules import ACCEPTED_KEY
 from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
@@ -54,6 +54,7 @@ from ovnk_core.trace.tracer import Tracer
 
 Stage = Literal["nb", "sb", "hv"]
 WATCH_BUFFER = 10_000
+READ_BACK_S = 0.1
 
 
 class Result(Value, frozen=True, kw_only=True):
@@ -83,8 +84,8 @@ class ControlPlane:
     """One cluster, one northbound. Use as an async context manager.
 
     ``writes`` False only reads: ``pending`` tells what would be written. ``adopt`` takes over foreign rows that hold
-    our names, ``allow_prune`` lifts the mass-deletion guard. ``decisions`` are recorded ones to start from; what the
-    northbound remembers is added to them.
+    our names, ``allow_prune`` lifts the mass-deletion guard, ``timeout_s`` bounds one transaction. ``decisions`` are
+    recorded ones to start from; what the northbound remembers is added to them.
     """
 
     def __init__(
@@ -96,8 +97,10 @@ class ControlPlane:
         adopt: bool = False,
         allow_prune: bool = False,
         writes: bool = True,
+        timeout_s: float = 30.0,
     ) -> None:
         self._northbound, self._settings, self._writes = northbound, settings, writes
+        self._timeout_s = timeout_s
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
         self._broadcast, self._written = Broadcast(), Progress()
@@ -115,7 +118,13 @@ class ControlPlane:
         try:
             recorded = _merge(self._recorded, self._recall())
             self.cluster = Cluster(settings=self._settings, decisions=recorded)
-            self._writer = Writer(self.cluster, self._northbound, adopt=self._adopt, allow_prune=self._allow_prune)
+            self._writer = Writer(
+                self.cluster,
+                self._northbound,
+                adopt=self._adopt,
+                allow_prune=self._allow_prune,
+                timeout_s=self._timeout_s,
+            )
             if self._writes:
                 tasks: TaskGroup = await self._exit.enter_async_context(anyio.create_task_group())
                 self._exit.callback(tasks.cancel_scope.cancel)
@@ -327,6 +336,7 @@ class ControlPlane:
             await self._flush()
 
     async def _flush(self) -> None:
+        is_unknown = False
         while True:
             async with self._lock:
                 revision = self.revision
@@ -341,9 +351,14 @@ class ControlPlane:
                 else:
                     self._written.advance(revision)
                     return
-            if delay is None:
+            if isinstance(failure, Rejected) and is_unknown:
+                # What we sent before was committed after all: compared with a current mirror nothing is left to do.
+                is_unknown, delay = False, READ_BACK_S
+            elif delay is None:
                 self._written.fail(failure)
                 return
+            else:
+                is_unknown = is_unknown or isinstance(failure, UnknownOutcome)
             await anyio.sleep(delay)
 
     async def _repair(self) -> None:

@@ -34,9 +34,11 @@ class Flushed(Value, frozen=True, kw_only=True):
 class Writer:
     """Not concurrent: the control plane calls it from one task at a time."""
 
-    def __init__(self, cluster: Cluster, northbound: Northbound, *, adopt: bool, allow_prune: bool) -> None:
+    def __init__(
+        self, cluster: Cluster, northbound: Northbound, *, adopt: bool, allow_prune: bool, timeout_s: float = 30.0
+    ) -> None:
         self._cluster, self._northbound = cluster, northbound
-        self._adopt, self.allow_prune = adopt, allow_prune
+        self._adopt, self.allow_prune, self._timeout_s = adopt, allow_prune, timeout_s
         self._desired = diff.Desired(cluster.engine, northbound.schema)
         self._pending: list[Delta] = []
         self._is_in_doubt = True
@@ -72,7 +74,7 @@ class Writer:
         diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
         if operations:
             try:
-                await self._northbound.transact(operations)
+                await self._northbound.transact(operations, timeout_s=self._timeout_s)
             except SouthError:
                 self.doubt()
                 raise

@@ -83,6 +83,7 @@ def sync(
             adopt=adopt,
             allow_prune=allow_prune,
             writes=not dry_run,
+            timeout_s=timeout,
         )
         async with plane:
             seen = _stamp(source.paths)  # before reading: what changes while we read is seen next time
