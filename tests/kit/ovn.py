@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
+import warnings
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +33,7 @@ MAX_DIRECTORY = 70
 SCHEMA_DIRECTORIES = ("/usr/share/ovn", "/usr/local/share/ovn")
 DATABASES = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}
 GLOBALS = {"nb": "NB_Global", "sb": "SB_Global"}
+_LIBC = ctypes.CDLL(None)
 _running: weakref.WeakSet[Daemon] = weakref.WeakSet()
 
 
@@ -83,6 +87,12 @@ def environment(directory: Path) -> dict[str, str]:
     return {**os.environ, **moved}
 
 
+def _die_with_parent() -> None:
+    """In the child: end when the parent ends without a chance to stop it (SIGKILL). Linux ties this to the thread
+    that forked, so it is asked for in the main thread only."""
+    _LIBC.prctl(1, int(signal.SIGKILL))
+
+
 class Daemon:
     """One child process: start, stop (TERM, then KILL), kill, suspend, resume."""
 
@@ -104,7 +114,9 @@ class Daemon:
 
     def start(self) -> None:
         """Start the process; its console goes to ``NAME.console`` in the directory."""
-        with (self.directory / f"{self.name}.console").open("ab") as console:
+        with (self.directory / f"{self.name}.console").open("ab") as console, warnings.catch_warnings():
+            # Newer Pythons warn of preexec_fn in a process with threads; ours makes one system call.
+            warnings.simplefilter("ignore", DeprecationWarning)
             self._process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
@@ -113,6 +125,7 @@ class Daemon:
                 cwd=self.directory,
                 env=environment(self.directory),
                 start_new_session=True,
+                preexec_fn=_die_with_parent if threading.current_thread() is threading.main_thread() else None,
             )
         self._is_suspended = False
         _running.add(self)

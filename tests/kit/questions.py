@@ -12,19 +12,22 @@ import random
 from collections.abc import Iterable, Iterator
 
 from ovnk_core.cluster import Cluster
+from ovnk_core.features.network_policy.selections import peer_selection, subject_selection
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
+from ovnk_core.indexes.selection import PodSelection
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.model.cluster import JOIN, MASQUERADE
-from ovnk_core.model.network_policy import NetworkPolicy, PolicyRule
+from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
 from ovnk_core.model.tables import NETWORK_POLICY, POD
 from ovnk_core.terms.address import Address, Cidr, cidr, parse_address
+from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Protocol
 from ovnk_core.topology.place import NODE_PLACE
 from ovnk_core.trace.question import Question, QuestionError
 from ovnk_core.trace.scene import Scene
-from tests.kit.random_cluster import Manifest
+from tests.kit.random_policy import Manifest
 
 UNRELATED_PORT = 31337
 OUTSIDE = ("203.0.113.9", "198.51.100.200", "2001:db8:ffff::9")
@@ -58,6 +61,12 @@ class Questioner:
         self.families = self.scene.network.families
         self.endpoints: list[Endpoint] = [row for _, row in sorted(engine.rows(ENDPOINT).items())]
         self.policies: list[NetworkPolicy] = [row for _, row in sorted(engine.rows(NETWORK_POLICY).items())]
+        self._targets = [
+            (policy, direction, rule)
+            for policy in self.policies
+            for direction, rules in (("Ingress", policy.ingress), ("Egress", policy.egress))
+            for rule in rules
+        ]
         self.hosts = [key for key, pod in sorted(engine.rows(POD).items()) if pod.is_host_network]
         places = [place for _, place in sorted(engine.rows(NODE_PLACE).items())]
         self.nodes = [address for place in places for address in (*place.hosts, *place.management)]
@@ -69,19 +78,14 @@ class Questioner:
         broadcasts = [link.at(link.size - 1) for link in links if link.family == 4]
         self._avoid = {*routers, *broadcasts, *(range_.at(1) for range_ in reserved)}
 
-    def _rules(self) -> Iterator[tuple[NetworkPolicy, PolicyRule]]:
-        for policy in self.policies:
-            for rule in (*policy.ingress, *policy.egress):
-                yield policy, rule
-
     def _blocks(self) -> Iterator[Cidr]:
-        for _, rule in self._rules():
+        for _, _, rule in self._targets:
             for peer in rule.peers:
                 if peer.block is not None:
                     yield from (peer.block.cidr, *peer.block.excepts)
 
     def draw(self, count: int) -> Iterator[Question]:
-        """At most ``count`` different questions that can be asked of this cluster; pods come first, if there are any."""
+        """At most ``count`` different questions that can be asked; none without a pod."""
         if not self.endpoints:
             return
         seen: set[Question] = set()
@@ -105,18 +109,75 @@ class Questioner:
         return "pod" in (ends.source.kind, ends.target.kind) and ends.source.endpoint is not ends.target.endpoint
 
     def _one(self) -> Question | None:
+        return self._aimed() if self._targets and self.rng.random() < 0.6 else self._wild()
+
+    def _wild(self) -> Question | None:
+        """Any pod with anything, on a port near one that some rule names."""
         rng = self.rng
         pod: End = self._name(rng.choice(self.endpoints))
-        kind = rng.choice(("pod", "pod", "pod", "node", "edge", "edge", "host", "outside"))
-        other = self._other(kind)
+        other = self._other(rng.choice(("pod", "pod", "pod", "node", "edge", "edge", "host", "outside")))
         if other is None:
             return None
         source, target = (pod, other) if rng.random() < 0.5 else (other, pod)
+        ports = [port for _, _, rule in rng.sample(self._targets, min(3, len(self._targets))) for port in rule.ports]
+        return self._question(source, target, ports)
+
+    def _aimed(self) -> Question | None:
+        """A pod that one rule protects, a peer on the rule's border, and a port on the rule's border."""
+        rng = self.rng
+        policy, direction, rule = rng.choice(self._targets)
+        subjects = [each for each in self.endpoints if _is_picked(subject_selection(policy), each, ())]
+        if not subjects:
+            return None
+        subject, peer = self._name(rng.choice(subjects)), self._peer(policy.namespace, rule)
+        if peer is None:
+            return None
+        source, target = (peer, subject) if direction == "Ingress" else (subject, peer)
+        return self._question(source, target, list(rule.ports))
+
+    def _peer(self, namespace: str, rule: PolicyRule) -> End | None:
+        rng = self.rng
+        if not rule.peers or rng.random() < 0.1:
+            return self._other(rng.choice(("pod", "node", "outside")))
+        peer = rng.choice(rule.peers)
+        if peer.block is None:
+            selection = peer_selection(namespace, peer)
+            labels = self.scene.namespace_labels
+            inside = [each for each in self.endpoints if _is_picked(selection, each, labels(each.key.namespace))]
+            return self._name(rng.choice(inside)) if inside else self._other("pod")
+        cidrs = (peer.block.cidr, *peer.block.excepts)
+        known = [*self.nodes, *(address for each in self.endpoints for address in each.addresses)]
+        near: list[End] = [address for address in known if peer.block.cidr.contains(address)]
+        border: list[End] = [address for cidr in cidrs for address in edges(cidr)]
+        pool = near if near and (not border or rng.random() < 0.4) else border
+        return rng.choice(pool) if pool else None
+
+    def _question(self, source: End, target: End, ports: list[PolicyPort]) -> Question:
+        rng = self.rng
         protocol: Protocol = rng.choice(("tcp", "tcp", "udp", "sctp", "icmp"))
-        if protocol == "icmp":
+        if protocol == "icmp" and (not ports or rng.random() < 0.3):
             return Question(source=source, target=target, protocol="icmp")
-        policy_protocol, port = self._port(target)
-        return Question(source=source, target=target, protocol=policy_protocol or protocol, port=port)
+        found = [each for port in ports for each in self._border(port, target)]
+        if found and rng.random() < 0.9:
+            named, number = rng.choice(found)
+            return Question(source=source, target=target, protocol=named if rng.random() < 0.9 else "tcp", port=number)
+        protocol = "tcp" if protocol == "icmp" else protocol
+        return Question(source=source, target=target, protocol=protocol, port=rng.choice((80, UNRELATED_PORT)))
+
+    def _border(self, port: PolicyPort, target: End) -> Iterator[tuple[Protocol, int]]:
+        """Ports where one entry of a rule begins and ends to match; a name is looked up on the target."""
+        protocol = _lower(port.protocol)
+        if port.ports is not None:
+            numbers = {edge + step for edge in (port.ports.first, port.ports.last) for step in (-1, 0, 1)}
+            yield from ((protocol, number) for number in sorted(numbers) if PORT_MIN <= number <= PORT_MAX)
+        elif not port.name:
+            yield protocol, UNRELATED_PORT
+        else:
+            endpoint = (
+                self.scene.by_address.get(target) if isinstance(target, Address) else self.scene.endpoints.get(target)
+            )
+            for named in endpoint.ports if endpoint is not None else ():
+                yield _lower(named.protocol), named.number
 
     def _name(self, endpoint: Endpoint) -> End:
         """A pod by name, or (so that both families are met) by one of its addresses."""
@@ -133,26 +194,9 @@ class Questioner:
             return self._name(self.rng.choice(self.endpoints))
         return self.rng.choice(pools[kind]) if pools[kind] else None
 
-    def _port(self, target: End) -> tuple[Protocol | None, int]:
-        """A port near one that some rule or the target itself names."""
-        rng = self.rng
-        found: list[tuple[Protocol, int]] = []
-        endpoint = self.scene.endpoints.get(target) if isinstance(target, NamespacedName) else None
-        if isinstance(target, Address):
-            endpoint = self.scene.by_address.get(target)
-        if endpoint is not None and endpoint.ports and rng.random() < 0.4:
-            named = rng.choice(endpoint.ports)
-            return _lower(named.protocol), named.number
-        for _, rule in rng.sample(list(self._rules()), min(3, sum(1 for _ in self._rules()))):
-            for port in rule.ports:
-                if port.ports is not None:
-                    edges_ = (port.ports.first, port.ports.last)
-                    found += [(_lower(port.protocol), edge + step) for edge in edges_ for step in (-1, 0, 0, 1)]
-        legal = [(protocol, number) for protocol, number in found if PORT_MIN <= number <= PORT_MAX]
-        if legal and rng.random() < 0.85:
-            protocol, number = rng.choice(legal)
-            return (protocol if rng.random() < 0.9 else None), number
-        return None, rng.choice((80, UNRELATED_PORT))
+
+def _is_picked(selection: PodSelection, endpoint: Endpoint, labels: Labels) -> bool:
+    return selection.sees(endpoint.key.namespace, labels) and selection.pods.matches(dict(endpoint.labels))
 
 
 def edges(block: Cidr) -> Iterator[Address]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple
 
 import yaml
@@ -52,7 +53,10 @@ def ref_of(manifest: Manifest) -> ObjectRef:
 
 
 class RandomCluster:
-    """``families`` None: drawn from the seed. ``has_oddities`` False leaves out nodes without a gateway and the like."""
+    """``families`` None: drawn from the seed. ``has_oddities`` False leaves out nodes without a gateway and the like.
+
+    ``is_pinned``: nodes and pods carry their subnets, ids and addresses, so that nothing is left to be decided.
+    """
 
     def __init__(
         self,
@@ -62,9 +66,11 @@ class RandomCluster:
         pods: tuple[int, int] = (5, 60),
         policies: tuple[int, int] = (0, 25),
         has_oddities: bool = True,
+        is_pinned: bool = False,
     ) -> None:
-        self.seed, self.rng, self.has_oddities = seed, random.Random(seed), has_oddities
-        self.families: Families = families or self.rng.choice(FAMILIES)
+        self.seed, self.rng, self.has_oddities, self.is_pinned = seed, random.Random(seed), has_oddities, is_pinned
+        drawn: Families = self.rng.choice(FAMILIES) if families is None else families
+        self.families = drawn
         self.objects: dict[ObjectRef, Manifest] = {}
         self.graveyard: list[Manifest] = []
         self._made = 0
@@ -98,8 +104,24 @@ class RandomCluster:
         return [manifest for ref, manifest in self.objects.items() if ref.kind == kind]
 
     def _put(self, manifest: Manifest) -> Manifest:
+        if self.is_pinned:
+            self._pin(manifest)
         self.objects[ref_of(manifest)] = manifest
         return manifest
+
+    def _pin(self, manifest: Manifest) -> None:
+        notes, name = manifest["metadata"].setdefault("annotations", {}), manifest["metadata"]["name"]
+        if manifest["kind"] == "Node":
+            at = NODES.index(name)
+            subnets = [{4: f"10.128.{2 * at}.0/23", 6: f"fd01:0:0:{at}::/64"}[family] for family in self.numbers]
+            notes[f"{OVN}node-subnets"] = json.dumps({"default": subnets})
+            notes[f"{OVN}node-id"] = str(2 + at)
+        elif manifest["kind"] == "Pod" and manifest["spec"].get("nodeName"):
+            at, host = NODES.index(manifest["spec"]["nodeName"]), 2 + int(name.partition("-")[2])
+            texts = {4: f"10.128.{2 * at}.{host}/23", 6: f"fd01:0:0:{at}::{host:x}/64"}
+            addresses = [texts[family] for family in self.numbers]
+            mac = f"0a:58:00:00:{at:02x}:{host:02x}"
+            notes[f"{OVN}pod-networks"] = json.dumps({"default": {"ip_addresses": addresses, "mac_address": mac}})
 
     def _fresh(self, word: str) -> str:
         self._made += 1
@@ -107,8 +129,8 @@ class RandomCluster:
 
     def network(self) -> Manifest:
         entries = [dict(ENTRIES[family]) for family in self.numbers]
-        if self.rng.random() < 0.3 and self.numbers[0] == 4:
-            entries[0] = {"cidr": "10.128.0.0/16", "hostPrefix": 26}
+        if self.rng.random() < 0.4 and self.numbers[0] == 4 and not self.is_pinned:
+            entries[0] = {"cidr": "10.128.0.0/16", "hostPrefix": self.rng.choice((26, 28))}
             entries.append({"cidr": "10.200.0.0/16", "hostPrefix": 24})
         services = [SERVICES[family] for family in self.numbers]
         spec = {"clusterNetwork": entries, "serviceNetwork": services, "networkType": "OVNKubernetes"}
@@ -141,7 +163,11 @@ class RandomCluster:
         if kind == "none":
             return {"l3-gateway-config": json.dumps({"default": {"mode": ""}})}
         links = [f"{address}/{24 if '.' in address else 64}" for address in addresses]
-        config: dict[str, Any] = {"mode": "shared", "interface-id": f"br-ex_{name}", "ip-addresses": links}
+        config: dict[str, Any] = {
+            "mode": "shared",
+            "interface-id": self.rng.choice((f"br-ex_{name}", "breth0")),
+            "ip-addresses": links,
+        }
         config["mac-address"] = f"02:00:00:00:00:{11 + NODES.index(name):02x}"
         if kind == "full":
             config["next-hops"] = ["192.0.2.254" if "." in address else "2001:db8:0:1::ff" for address in addresses]
@@ -165,6 +191,10 @@ class RandomCluster:
         if 0.05 < kind < 0.12:
             made["spec"]["hostNetwork"] = True
         made["status"] = {"phase": "Succeeded" if 0.12 < kind < 0.2 else "Running"}
+        if rng.random() < 0.15:
+            # Often not its own: of another subnet, or held (now or before) by another pod.
+            made["status"]["podIPs"] = [{"ip": self.pod_address(family)} for family in self.numbers]
+            made["metadata"]["creationTimestamp"] = f"2024-01-0{rng.randint(1, 4)}T00:00:00Z"
         return made
 
     def _container(self, at: int) -> Manifest:
@@ -190,22 +220,25 @@ class RandomCluster:
         family = rng.choice(self.numbers) if rng.random() < 0.9 else rng.choice((4, 6))
         kind = rng.random()
         if kind < 0.5:
-            host, subnet = rng.choice((2, 2, *range(3, 16))), rng.randint(0, 3)
-            network = self.objects.get(ObjectRef("Network", "", "cluster"))
-            small = network is not None and network["spec"]["clusterNetwork"][0].get("hostPrefix") == 26
-            if family == 4:
-                return f"10.128.0.{64 * subnet + host}" if small else f"10.128.{2 * subnet}.{host}"
-            return f"fd01:0:0:{subnet:x}::{host:x}"
+            return self.pod_address(family, lowest=2)
         if kind < 0.75:
             number = 11 + rng.randrange(len(NODES))
             return f"192.0.2.{number}" if family == 4 else f"2001:db8:0:1::{number}"
         return rng.choice(EXTERNAL[family])
 
+    def pod_address(self, family: int, *, lowest: int = 3) -> str:
+        """One of the first addresses of one of the first node subnets; below 3 are the router and the node."""
+        host, subnet = self.rng.choice((lowest, lowest, *range(3, 16))), self.rng.randint(0, 3)
+        bits = self.objects[ObjectRef("Network", "", "cluster")]["spec"]["clusterNetwork"][0]["hostPrefix"]
+        if family == 4:
+            return str(ip_address("10.128.0.0") + (subnet << (32 - min(bits, 32))) + host)
+        return f"fd01:0:0:{subnet:x}::{host:x}"
+
     # ------------------------------------------------------------------ walking
 
     def mutate(self) -> Edit:
         """One random edit, applied to ``objects`` and returned."""
-        kinds = (
+        kinds: tuple[Callable[[], Edit], ...] = (
             *[self._add_pod] * 4,
             *[self._drop("Pod")] * 3,
             *[self._relabel_pod] * 4,
@@ -233,6 +266,13 @@ class RandomCluster:
         names = [ref.name for ref in self.objects if ref.kind == "Node"]
         made = (self._put(self.network()), *(self._put(self.node(name)) for name in names))
         return Edit(put=copy.deepcopy(made))
+
+    def spoil(self) -> Edit:
+        """A policy becomes invalid, or an invalid one appears: ingest refuses it, its subjects stay protected."""
+        policy = self._some("NetworkPolicy") if self.rng.random() < 0.7 else None
+        policy = policy or self.policy()
+        policy["spec"]["ingress"] = [{"ports": [{"port": 0}]}]
+        return Edit(put=(self._put(policy),))
 
     def _some(self, kind: str) -> Manifest | None:
         found = self.of_kind(kind)
@@ -293,7 +333,7 @@ class RandomCluster:
         """The same object once more: no change."""
         return Edit(put=(copy.deepcopy(self.rng.choice(list(self.objects.values()))),))
 
-    def _drop(self, kind: str) -> Any:
+    def _drop(self, kind: str) -> Callable[[], Edit]:
         def drop() -> Edit:
             refs = [ref for ref in self.objects if ref.kind == kind]
             return Edit(delete=(self.rng.choice(refs),)) if refs else self._add_pod()

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 Manifest = dict[str, Any]
+Alphabet = Mapping[str, tuple[str, ...]]
 
 POD_LABELS = {"app": ("web", "db", "api"), "tier": ("front", "back")}
 NAMESPACE_LABELS = {"team": ("red", "blue"), "env": ("prod", "dev")}
@@ -20,7 +21,7 @@ PROTOCOLS = ("TCP", "UDP", "SCTP")
 NAME_LABEL = "kubernetes.io/metadata.name"
 
 
-def random_labels(rng: random.Random, alphabet: dict[str, tuple[str, ...]]) -> dict[str, str]:
+def random_labels(rng: random.Random, alphabet: Alphabet) -> dict[str, str]:
     return {key: rng.choice(values) for key, values in alphabet.items() if rng.random() < 0.75}
 
 
@@ -51,7 +52,8 @@ class PolicyMaker:
         return [self.rule(peers) for _ in range(self.rng.choice((0, 1, 1, 2, 3)))]
 
     def rule(self, peers: str) -> Manifest:
-        rng, found = self.rng, {}
+        rng = self.rng
+        found: Manifest = {}
         if rng.random() < 0.85:
             found[peers] = [self.peer() for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))]
         if rng.random() < 0.7:
@@ -74,9 +76,9 @@ class PolicyMaker:
             return {"matchLabels": {NAME_LABEL: self.rng.choice(self.namespaces)}}
         return self.selector(NAMESPACE_LABELS)
 
-    def selector(self, alphabet: dict[str, tuple[str, ...]]) -> Manifest:
-        rng, found = self.rng, {}
-        shape = rng.random()
+    def selector(self, alphabet: Alphabet) -> Manifest:
+        rng, shape = self.rng, self.rng.random()
+        found: Manifest = {}
         if shape < 0.2:
             return {}
         if shape < 0.65:
@@ -86,7 +88,7 @@ class PolicyMaker:
             found["matchExpressions"] = [self.expression(alphabet) for _ in range(rng.choice((1, 1, 2)))]
         return found
 
-    def expression(self, alphabet: dict[str, tuple[str, ...]]) -> Manifest:
+    def expression(self, alphabet: Alphabet) -> Manifest:
         rng = self.rng
         key = rng.choice((*sorted(alphabet), "absent"))
         operator = rng.choice(("In", "NotIn", "Exists", "DoesNotExist"))

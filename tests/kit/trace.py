@@ -23,7 +23,7 @@ from tests.kit.wire import Wire, WireError
 
 NEW, ESTABLISHED, REPLY = "new", "est", "est,rpl"
 CT_ENTRIES = 2000
-"""How often a state is given to one daemon, which then lasts for some hundred traces; ``trace`` starts it anew after."""
+"""How often a state is given to one daemon; it lasts for some hundred traces, then ``trace`` starts it anew."""
 
 _OUTPUT = re.compile(r'^\s*/\* output to "([^"]*)", type "([^"]*)" \*/')
 _STAGE = re.compile(r"^\s*(\d+)\. (\w+) \(([^)]*)\): (.*), priority (\d+), uuid ([0-9a-f]{8})")

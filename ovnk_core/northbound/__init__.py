@@ -1,0 +1,1 @@
+"""Where rows go: one port (``port``), three drivers (``memory``, ``native``, ``ovsdbapp``)."""

@@ -1,0 +1,9 @@
+"""The native driver: an asyncio client of RFC 7047, without threads and without python-ovs.
+
+``jsonrpc`` cuts messages out of the stream, ``session`` keeps one connection, ``monitor`` mirrors tables,
+``transact`` writes operations in RFC 7047 JSON and reads the reply, ``client`` puts them behind the port.
+"""
+
+from ovnk_core.northbound.native.client import NativeNorthbound
+
+__all__ = ["NativeNorthbound"]
