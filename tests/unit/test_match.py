@@ -8,23 +8,27 @@ from hypothesis import strategies as st
 
 from ovnk_core.nb import match as m
 from ovnk_core.nb.match_parse import MatchSyntaxError, parse
-from ovnk_core.terms.address import Cidr, cidr, network_of, parse_address, Address
+from ovnk_core.terms.address import Address, Cidr, cidr, network_of, parse_address
 
-FIELDS = st.sampled_from(["ip4.src", "ip4.dst", "ip6.src", "tcp.dst", "udp.dst", "inport", "reg0[7]", "ct_mark.blocked"])
+FIELDS = st.sampled_from(["ip4.src", "ip4.dst", "ip6.src", "tcp.dst", "inport", "reg0[7]", "ct_mark.blocked"])
+PORTS = st.integers(0, 65535)
 V4 = st.builds(lambda v, p: network_of(Address(4, v), p), st.integers(0, 2**32 - 1), st.integers(0, 32))
 V6 = st.builds(lambda v, p: network_of(Address(6, v), p), st.integers(0, 2**128 - 1), st.integers(0, 128))
 NAMES = st.from_regex(r"[a-z][a-z0-9_.]{0,20}", fullmatch=True)
 TERMS = st.one_of(
-    V4, V6, st.integers(0, 65535), st.builds(m.AddressSetRef, NAMES), st.builds(m.PortGroupRef, NAMES),
-    st.builds(m.PortRef, NAMES), st.just("0a:58:0a:80:00:01"),
+    V4,
+    V6,
+    st.integers(0, 65535),
+    st.builds(m.AddressSetRef, NAMES),
+    st.builds(m.PortGroupRef, NAMES),
+    st.builds(m.PortRef, NAMES),
+    st.just("0a:58:0a:80:00:01"),
 )
-TESTS = st.builds(
-    m.Test, FIELDS, st.lists(TERMS, min_size=1, max_size=4).map(tuple), st.sampled_from(["==", "!="])
-)
+TESTS = st.builds(m.Test, FIELDS, st.lists(TERMS, min_size=1, max_size=4).map(tuple), st.sampled_from(["==", "!="]))
 LEAVES = st.one_of(
     TESTS,
     st.builds(m.Is, st.sampled_from(["ip4", "ip6", "tcp", "ct.est", "eth.mcast"])),
-    st.builds(lambda a, b: m.Between("tcp.dst", m.Range(min(a, b), max(a, b))), st.integers(0, 65535), st.integers(0, 65535)),
+    st.builds(lambda a, b: m.Between("tcp.dst", m.Range(min(a, b), max(a, b))), PORTS, PORTS),
     st.sampled_from([m.ALWAYS, m.NEVER]),
 )
 TREES = st.recursive(

@@ -210,7 +210,8 @@ def test_incremental_equals_from_scratch_on_random_walks(seed: int) -> None:
     for _ in range(60):
         with engine.transaction() as txn:
             for _ in range(dice.randint(0, 4)):
-                table, keys = dice.choice(((NUMBER, [f"{c}{i}" for c in "abc" for i in range(4)]), (FACTOR, list("abc"))))
+                numbers = [f"{letter}{digit}" for letter in "abc" for digit in range(4)]
+                table, keys = dice.choice(((NUMBER, numbers), (FACTOR, list("abc"))))
                 key = dice.choice(keys)
                 if dice.random() < 0.3:
                     txn.delete(table, key)

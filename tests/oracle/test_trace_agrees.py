@@ -1,0 +1,138 @@
+"""The oracle: every verdict of ours, confirmed by OVN's own ovn-trace on rows that northd translated.
+
+Random clusters are reconciled into a real northbound one after the other, so each is also an edit of the one before.
+A disagreement leaves a folder with everything needed to repeat it, and the assertion names it.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from ovnk_core.flows.flow import LR_OUT_SNAT
+from ovnk_core.flows.table import FlowTable
+from ovnk_core.trace import intent
+from ovnk_core.trace.flows import FlowTracer
+from ovnk_core.trace.question import Answer, ConnectionState, Question
+from ovnk_core.trace.scene import Scene
+from tests.kit.oracle import Laboratory, enters_ovn, microflow, where_it_should_end
+from tests.kit.questions import Questioner, cluster_of, scaled
+from tests.kit.random_cluster import FAMILIES, RandomCluster
+from tests.kit.trace import TraceResult
+
+CLUSTERS, QUESTIONS, FOLLOW_UPS = scaled(18), 110, 20
+SEEDS = tuple(range(1000, 1000 + CLUSTERS))
+
+pytestmark = pytest.mark.ovn
+ASKED: dict[str, int] = {}
+_REQUEST = re.compile(r"^\s*(arp|nd_ns) \{", re.MULTILINE)
+
+
+class Asked(NamedTuple):
+    """A question with our two answers and OVN's."""
+
+    question: Question
+    intent: Answer
+    flows: Answer
+    trace: TraceResult
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_ovn_trace_gives_our_verdict(laboratory: Laboratory, seed: int) -> None:
+    made = RandomCluster(seed, FAMILIES[seed % 3])
+    cluster = cluster_of(made.manifests())
+    laboratory.show(cluster, states=("new", "established", "reply"))
+    questioner = Questioner(cluster, random.Random(seed))
+    scene, tracer = questioner.scene, FlowTracer(questioner.scene, FlowTable(cluster.engine))
+    denied: list[Question] = []
+    allowed: list[Question] = []
+    for question in questioner.draw(QUESTIONS):
+        if not enters_ovn(scene, question):
+            continue
+        asked = _ask(laboratory, scene, tracer, question)
+        _check(made, scene, asked)
+        _check_source(made, scene, asked)
+        (allowed if asked.intent.verdict == "allow" else denied).append(question)
+        ASKED["new"] = ASKED.get("new", 0) + 1
+    for question in allowed[:FOLLOW_UPS]:
+        _check_reply(laboratory, made, scene, tracer, question)
+    for question in [*denied[:FOLLOW_UPS], *allowed[:FOLLOW_UPS]]:
+        # An established connection keeps the verdict that a new one would get now.
+        _check(made, scene, _ask(laboratory, scene, tracer, _in_state(question, "established")))
+    assert not laboratory.parse_warnings(), f"seed {seed}"
+
+
+def test_enough_was_asked() -> None:
+    """At least a thousand new connections per run at scale 1; runs last in this module."""
+    wanted = min(1000, 55 * CLUSTERS)
+    assert ASKED.get("new", 0) >= wanted or len(ASKED) == 0, ASKED
+
+
+def _ask(laboratory: Laboratory, scene: Scene, tracer: FlowTracer, question: Question) -> Asked:
+    trace = laboratory.ask(scene, question)
+    return Asked(question, intent.answer(scene, question), tracer.answer(question), trace)
+
+
+def _in_state(question: Question, state: ConnectionState) -> Question:
+    return msgspec.structs.replace(question, state=state)
+
+
+def _check_reply(
+    laboratory: Laboratory, made: RandomCluster, scene: Scene, tracer: FlowTracer, question: Question
+) -> None:
+    """The answer to an allowed connection passes, whatever policies the way back would meet."""
+    ends = scene.ends(question)
+    if any(end.kind != "pod" and not end.is_management for end in (ends.source, ends.target)):
+        return  # replies through a gateway need its translation undone, which a single trace does not do
+    back = Question(
+        source=ends.target.address,
+        target=ends.source.address,
+        protocol=question.protocol,
+        port=question.port,
+        state="reply",
+    )
+    _check(made, scene, _ask(laboratory, scene, tracer, back))
+
+
+def _check(made: RandomCluster, scene: Scene, asked: Asked) -> None:
+    wanted = where_it_should_end(scene, asked.question)
+    passes = wanted in asked.trace.outputs
+    strays = not passes and asked.trace.is_allowed
+    ours = (asked.intent.verdict, asked.flows.verdict)
+    theirs = "allow" if passes else "drop"
+    if strays or asked.trace.warnings or ours != (theirs, theirs):
+        folder = write_disagreement(made, scene, asked)
+        raise AssertionError(
+            f"seed {made.seed}: intent and flows say {ours}, ovn-trace says {theirs}"
+            f" (outputs {asked.trace.outputs}, wanted {wanted}); see {folder}"
+        )
+
+
+def _check_source(made: RandomCluster, scene: Scene, asked: Asked) -> None:
+    """OVN translates an allowed packet's source where we say so, to the address we name, and nowhere else."""
+    if asked.intent.verdict != "allow" or _REQUEST.search(asked.trace.text):
+        return  # a neighbour request comes before the translation
+    named = [step.text.rpartition(" ")[2] for step in asked.flows.steps if step.stage == LR_OUT_SNAT]
+    done = [argument for action, argument in asked.trace.nat if action == "ct_snat" and ".src=" in argument]
+    translations = [argument.partition("=")[2] for argument in done]
+    if translations != named:
+        folder = write_disagreement(made, scene, asked)
+        raise AssertionError(f"seed {made.seed}: we say {named}, ovn-trace {translations}; see {folder}")
+
+
+def write_disagreement(made: RandomCluster, scene: Scene, asked: Asked) -> Path:
+    """A folder with the manifests, the question, both answers and the trace."""
+    folder = Path(tempfile.mkdtemp(prefix=f"ovnk-disagreement-{made.seed}-"))
+    (folder / "manifests.yaml").write_text(made.yaml())
+    datapath, flow = microflow(scene, asked.question)
+    (folder / "question.txt").write_text(f"{asked.question}\novn-trace --detailed {datapath} '{flow}'\n")
+    (folder / "intent.json").write_bytes(msgspec.json.format(msgspec.json.encode(asked.intent)))
+    (folder / "flows.json").write_bytes(msgspec.json.format(msgspec.json.encode(asked.flows)))
+    (folder / "ovn-trace.txt").write_text(asked.trace.text)
+    return folder

@@ -1,0 +1,77 @@
+"""Two answers to one question must be one: intent, made from the objects, and flows, made from the rows."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import msgspec
+import pytest
+
+from ovnk_core.flows.table import FlowTable
+from ovnk_core.trace import intent
+from ovnk_core.trace.flows import FlowTracer
+from ovnk_core.trace.question import Answer, Question
+from tests.kit.questions import Questioner, cluster_of, scaled
+from tests.kit.random_cluster import FAMILIES, RandomCluster
+from tests.kit.walk import Walker
+
+QUESTIONS = 300
+
+
+@pytest.mark.parametrize("seed", range(400, 400 + scaled(24)))
+def test_intent_and_flows_agree(seed: int) -> None:
+    made = RandomCluster(seed, FAMILIES[seed % 3])
+    cluster = cluster_of(made.manifests())
+    questioner = Questioner(cluster, random.Random(seed))
+    tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
+    asked = Counter(_compare(questioner, tracer, question, seed) for question in questioner.draw(QUESTIONS))
+    if questioner.endpoints and made.of_kind("NetworkPolicy"):
+        assert sum(asked.values()) >= 30, f"seed {seed}: only {asked} could be asked"
+
+
+@pytest.mark.parametrize("seed", range(450, 450 + scaled(3)))
+def test_they_agree_along_a_walk(seed: int) -> None:
+    """The flow table followed every delta; what it says is what a fresh reading of the objects says."""
+    made = RandomCluster(seed, pods=(5, 25), policies=(2, 12))
+    walker = Walker(made.manifests(), check=False)
+    for _ in range(8):
+        for _ in range(10):
+            walker.apply(made.mutate())
+        questioner = Questioner(walker.cluster, random.Random(seed))
+        tracer = FlowTracer(questioner.scene, walker.table)
+        for question in questioner.draw(60):
+            _compare(questioner, tracer, question, seed)
+
+
+@pytest.mark.parametrize("seed", range(480, 480 + scaled(3)))
+def test_established_is_judged_as_new_and_replies_pass(seed: int) -> None:
+    cluster = cluster_of(RandomCluster(seed, FAMILIES[seed % 3], has_oddities=False).manifests())
+    questioner = Questioner(cluster, random.Random(seed))
+    tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
+    for question in questioner.draw(100):
+        verdict = _compare(questioner, tracer, question, seed)[0]
+        established = msgspec.structs.replace(question, state="established")
+        assert _compare(questioner, tracer, established, seed)[0] == verdict, f"seed {seed}: {question}"
+        reply = msgspec.structs.replace(question, state="reply")
+        assert _compare(questioner, tracer, reply, seed)[0] == "allow", f"seed {seed}: {question}"
+
+
+def _compare(questioner: Questioner, tracer: FlowTracer, question: Question, seed: int) -> tuple[str, str]:
+    told, flowed = intent.answer(questioner.scene, question), tracer.answer(question)
+    assert (told.verdict, told.path) == (flowed.verdict, flowed.path), (
+        f"seed {seed}: {question.source} to {question.target} {question.protocol} {question.port} ({question.state}):"
+        f" intent {told.verdict} {told.path} because {told.reason};"
+        f" flows {flowed.verdict} {flowed.path} because {flowed.reason}"
+    )
+    assert told.legs == flowed.legs, f"seed {seed}: {question}"
+    if question.state == "new":
+        deciding, also = _deciders(told), _deciders(flowed)
+        assert deciding == also, f"seed {seed}: {question}: intent names {deciding}, flows {also}"
+    return told.verdict, told.path
+
+
+def _deciders(answer: Answer) -> list[tuple[str, str, int | None]]:
+    """Policies and rules that decided, in order."""
+    steps = (step for step in answer.steps if step.object is not None and step.object.kind == "NetworkPolicy")
+    return [(step.verdict, str(step.object), step.rule) for step in steps]
