@@ -20,9 +20,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.ovn]
 
 
 @pytest.mark.parametrize("make", [NativeNorthbound, OvsdbappNorthbound])
-async def test_eight_thousand_acls_in_one_transaction(
-    make: Callable[[str], Northbound], own_server: OvsdbServer
-) -> None:
+async def test_eight_thousand_acls_at_once(make: Callable[[str], Northbound], own_server: OvsdbServer) -> None:
     nb = make(own_server.address)
     await nb.connect(MIRRORED)
     operations = acls(8000)
