@@ -10,9 +10,9 @@ by its blocked stand-in, and rows that another kind still has in the northbound 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from ovnk_core.allocate.loop import Allocator, Settled
+from ovnk_core.allocate.loop import Allocator, Settled, placement
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
@@ -40,8 +40,10 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS, Settings
 
-Edit = tuple[Table[Any, Any], Any, Any]
+Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
+"""By table and key; a value of None deletes."""
 NETWORK_KINDS = ("Network", "NetworkOperator")
+V = TypeVar("V")
 
 
 class Applied(Value, frozen=True, kw_only=True):
@@ -147,22 +149,29 @@ class Cluster:
     ) -> Generator[None, None, Applied]:
         """``apply`` in slices; nothing is in force before the generator ends."""
         put, delete, refused = tuple(put), tuple(delete), tuple(refused)
-        edits: dict[tuple[Table[Any, Any], NamespacedName], Any] = {
-            (OBJECT_TABLES[item.ref.kind], item.ref.key): item.value for item in put
-        }
-        edits |= {(OBJECT_TABLES[ref.kind], ref.key): None for ref in delete if ref.kind in OBJECT_TABLES}
-        edits |= self._stand_ins(refused)
+        edits: Edits = {}
+        for item in put:
+            edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
+        for ref in delete:
+            if ref.kind in OBJECT_TABLES:
+                edits.setdefault(OBJECT_TABLES[ref.kind], {})[ref.key] = None
+        for policy in self._stand_ins(refused):
+            edits.setdefault(NETWORK_POLICY, {})[policy.key] = policy
         put, refused = self._consistent(edits, put, refused)
-        after = _Overlay(self.engine, edits)
-        settled = self._allocate(after, refused)
-        decided: list[Edit] = [(NODE_DECISION, key, row) for key, row in settled.nodes.items()]
-        decided += [(POD_DECISION, key, row) for key, row in settled.pods.items()]
-        changes = [(table, key, value) for (table, key), value in edits.items()]
+        network = self._network_after(edits)
+        settled = self._allocate(edits, network, refused)
+        decided: Edits = {NODE_DECISION: settled.nodes, POD_DECISION: settled.pods}
         try:
-            delta = yield from self.engine.load([*changes, *decided])
+            delta = yield from self.engine.load(
+                (table, key, value)
+                for part in (edits, decided)
+                for table, rows in part.items()
+                for key, value in rows.items()
+            )
         except BaseException:
             self._allocator = None
             raise
+        self._network = network
         self._note(put, delete, refused)
         return Applied(delta=delta, errors=tuple(settled.errors.values()))
 
@@ -182,37 +191,25 @@ class Cluster:
                 yield ObjectRef(kind, key.namespace, key.name)
         yield from (ref for ref in self.refused if self.get(ref) is None)
 
-    def _stand_ins(self, refused: Iterable[Refused]) -> dict[tuple[Table[Any, Any], NamespacedName], NetworkPolicy]:
+    def _stand_ins(self, refused: Iterable[Refused]) -> Iterator[NetworkPolicy]:
         """Refused policies with nothing in force: the last accepted version on record, else the blocked stand-in."""
-        found: dict[tuple[Table[Any, Any], NamespacedName], NetworkPolicy] = {}
         for each in refused:
             if each.stand_in is None:
                 continue
-            key = each.stand_in.key
-            current = self.engine.rows(NETWORK_POLICY).get(key)
-            if current is not None and not current.blocked:
-                continue
-            accepted = self._recorded.policies.get(str(key))
-            found[(NETWORK_POLICY, key)] = accepted or each.stand_in
-        return found
+            current = self.engine.rows(NETWORK_POLICY).get(each.stand_in.key)
+            if current is None or current.blocked:
+                yield self._recorded.policies.get(str(each.stand_in.key)) or each.stand_in
 
     def _consistent(
-        self,
-        edits: dict[tuple[Table[Any, Any], NamespacedName], Any],
-        put: tuple[Item, ...],
-        refused: tuple[Refused, ...],
+        self, edits: Edits, put: tuple[Item, ...], refused: tuple[Refused, ...]
     ) -> tuple[tuple[Item, ...], tuple[Refused, ...]]:
         """Each Network kind is sound by itself; if they contradict each other together, the edit of them is refused."""
         touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
-        if not touched:
-            return put, refused
-        after = _Overlay(self.engine, edits)
-        network = effective_network(after.get(NETWORK, CLUSTER), after.get(NETWORK_OPERATOR, CLUSTER))
-        conflicts = network_conflicts(network)
+        conflicts = network_conflicts(self._network_after(edits)) if touched else ()
         if not conflicts:
             return put, refused
         for item in touched:
-            del edits[(OBJECT_TABLES[item.ref.kind], item.ref.key)]
+            del edits[OBJECT_TABLES[item.ref.kind]][item.ref.key]
         errors = tuple(
             LimitError(conflict, kind="Network", name="cluster", source=str(touched[0].source))
             for conflict in conflicts
@@ -220,21 +217,33 @@ class Cluster:
         together = tuple(Refused(ref=item.ref, errors=errors, source=str(item.source)) for item in touched)
         return tuple(item for item in put if item not in touched), (*refused, *together)
 
-    def _allocate(self, after: _Overlay, refused: tuple[Refused, ...]) -> Settled:
-        network = effective_network(after.get(NETWORK, CLUSTER), after.get(NETWORK_OPERATOR, CLUSTER))
-        nodes, pods = after.rows(NODE), after.rows(POD)
-        changed_nodes, changed_pods = after.changed(NODE), after.changed(POD)
-        is_new = self._allocator is None or network != self._network
-        if self._allocator is None or is_new:
-            recorded = self._recorded if self._network is None else self.decisions
-            self._allocator = Allocator(network, recorded)
-            kept = {each.ref for each in refused} | set(self.refused)
-            changed_nodes = {*nodes, *self._absent(recorded.nodes, "Node", kept)}
-            changed_pods = {*pods, *self._absent(recorded.pods, "Pod", kept)}
-        self._network = network
-        settled = self._allocator.settle(nodes, pods, changed_nodes=changed_nodes, changed_pods=changed_pods)
-        if not is_new:
-            return settled
+    def _network_after(self, edits: Edits) -> ClusterNetwork:
+        if self._network is not None and NETWORK not in edits and NETWORK_OPERATOR not in edits:
+            return self._network
+        return effective_network(
+            self._after(edits, NETWORK).get(CLUSTER), self._after(edits, NETWORK_OPERATOR).get(CLUSTER)
+        )
+
+    def _after(self, edits: Edits, table: Table[NamespacedName, V]) -> Mapping[NamespacedName, V]:
+        """A table as it will be after the edits, without copying what does not change."""
+        rows = self.engine.rows(table)
+        return _Layered(rows, edits[table]) if edits.get(table) else rows
+
+    def _allocate(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...]) -> Settled:
+        nodes, pods = self._after(edits, NODE), self._after(edits, POD)
+        if self._allocator is not None and network == self._network:
+            before = self.engine.rows(POD)
+            moved = {key for key, pod in edits.get(POD, {}).items() if placement(pod) != placement(before.get(key))}
+            return self._allocator.settle(nodes, pods, changed_nodes=edits.get(NODE, {}), changed_pods=moved)
+        recorded = self._recorded if self._network is None else self.decisions
+        self._allocator = Allocator(network, recorded)
+        kept = {each.ref for each in refused} | set(self.refused)
+        settled = self._allocator.settle(
+            nodes,
+            pods,
+            changed_nodes={*nodes, *self._absent(recorded.nodes, "Node", kept)},
+            changed_pods={*pods, *self._absent(recorded.pods, "Pod", kept)},
+        )
         missing = self._allocator.missing_from(self.engine.rows(NODE_DECISION), self.engine.rows(POD_DECISION))
         return Settled(
             nodes={**missing.nodes, **settled.nodes}, pods={**missing.pods, **settled.pods}, errors=settled.errors
@@ -249,37 +258,19 @@ class Cluster:
                 yield key
 
 
-class _Overlay:
-    """The object tables as they will be after the edits, without copying what does not change."""
-
-    def __init__(self, engine: Engine, edits: Mapping[tuple[Table[Any, Any], NamespacedName], Any]) -> None:
-        self._engine, self._edits = engine, edits
-
-    def get(self, table: Table[Any, Any], key: NamespacedName) -> Any:
-        if (table, key) in self._edits:
-            return self._edits[(table, key)]
-        return self._engine.rows(table).get(key)
-
-    def changed(self, table: Table[Any, Any]) -> set[NamespacedName]:
-        return {key for edited, key in self._edits if edited is table}
-
-    def rows(self, table: Table[Any, Any]) -> Mapping[NamespacedName, Any]:
-        edits = {key: value for (edited, key), value in self._edits.items() if edited is table}
-        return _Layered(self._engine.rows(table), edits) if edits else self._engine.rows(table)
-
-
-class _Layered(Mapping[NamespacedName, Any]):
+class _Layered(Mapping[NamespacedName, V]):
     """A table with edits on top; None hides a row."""
 
-    def __init__(self, below: Mapping[NamespacedName, Any], edits: Mapping[NamespacedName, Any]) -> None:
+    def __init__(self, below: Mapping[NamespacedName, V], edits: Mapping[NamespacedName, V | None]) -> None:
         self._below, self._edits = below, edits
 
-    def __getitem__(self, key: NamespacedName) -> Any:
-        if key in self._edits:
-            if self._edits[key] is None:
-                raise KeyError(key)
-            return self._edits[key]
-        return self._below[key]
+    def __getitem__(self, key: NamespacedName) -> V:
+        if key not in self._edits:
+            return self._below[key]
+        found = self._edits[key]
+        if found is None:
+            raise KeyError(key)
+        return found
 
     def __iter__(self) -> Iterator[NamespacedName]:
         yield from (key for key in self._below if key not in self._edits)

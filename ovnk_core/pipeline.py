@@ -13,6 +13,7 @@
                      |                        |                               |               |
                      |                        +--> port_number.want --> <PortNumbers> --> port_number
                      |                        +--> network_policy.rule --> (rule_acls) (isolation) (peer_address_set)
+                     |      Namespace -> (acl_logging) -> network_policy.logging ---^           ^
                      |                                                        |
  northbound       [nb.*] one table per schema table            nb.member.binding --> <Members> --> nb.member
 

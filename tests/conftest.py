@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 SHOWN = 8
+
+# The machine may be busy: an example that takes long is not a failure. TEST_SCALE scales the number of examples.
+hypothesis.settings.register_profile(
+    "ovnk", deadline=None, max_examples=max(10, int(100 * float(os.environ.get("TEST_SCALE", "1")))), print_blob=True
+)
+hypothesis.settings.load_profile("ovnk")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

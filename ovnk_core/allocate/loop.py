@@ -16,6 +16,7 @@ from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision
 from ovnk_core.model.node import Node
 from ovnk_core.model.pod import Pod
 from ovnk_core.model.tables import cluster_key
+from ovnk_core.nb.naming import localnet_port
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
@@ -55,11 +56,16 @@ class Allocator:
         changed_nodes: Iterable[NamespacedName],
         changed_pods: Iterable[NamespacedName],
     ) -> Settled:
-        """Serve what changed and what is still waiting. Releases come first, then nodes, then pods, by name."""
+        """Serve what changed and what is still waiting. Releases come first, then nodes, then pods, by name.
+
+        A pod whose ``placement`` is what it was need not be listed. Cost: O(listed + waiting + pods of changed nodes).
+        """
         node_changes: dict[NamespacedName, NodeDecision | None] = {}
         pod_changes: dict[NamespacedName, PodDecision | None] = {}
         touched_pods = set(changed_pods) | self._waiting_pods
         touched_nodes = set(changed_nodes) | self._waiting_nodes
+        if not touched_pods and not touched_nodes:
+            return Settled(nodes={}, pods={}, errors=dict(self.errors))
         for key in touched_pods:
             self._track(key, pods.get(key))
         for key in touched_nodes:
@@ -72,9 +78,14 @@ class Allocator:
         for key in sorted(touched_nodes & nodes.keys(), key=lambda key: (not nodes[key].subnets, key)):
             if self._settle_node(nodes[key], node_changes):
                 touched_pods |= self._pods_on.get(key.name, set())
+            touched_pods.add(_namesake(nodes[key]))
         wanting = [pods[key] for key in touched_pods if _wants_address(pods.get(key))]
         for pod in sorted(wanting, key=_precedence):
-            self._settle_pod(pod, pods, pod_changes)
+            rival = nodes.get(cluster_key(pod.name))
+            if rival is not None and _namesake(rival) == pod.key:
+                self._refuse_pod(pod, _name_taken(pod, rival), pod_changes)
+            else:
+                self._settle_pod(pod, pods, pod_changes)
         return Settled(nodes=node_changes, pods=pod_changes, errors=dict(self.errors))
 
     def missing_from(
@@ -139,14 +150,17 @@ class Allocator:
         try:
             decision = self._pods.settle(pod, home, recorded)
         except ObjectError as error:
-            self._drop_pod(pod.key, changes)
-            self.errors[ref] = error
-            self._waiting_pods.add(pod.key)
+            self._refuse_pod(pod, error, changes)
             return
         self._waiting_pods.discard(pod.key)
         self.errors.pop(ref, None)
         if decision != recorded:
             self._pod_decisions[pod.key] = changes[pod.key] = decision
+
+    def _refuse_pod(self, pod: Pod, error: ObjectError, changes: dict[NamespacedName, PodDecision | None]) -> None:
+        self._drop_pod(pod.key, changes)
+        self.errors[ObjectRef("Pod", pod.namespace, pod.name)] = error
+        self._waiting_pods.add(pod.key)
 
     def _evict_older(
         self,
@@ -174,6 +188,29 @@ class Allocator:
                     value=str(address),
                     fix="delete one of the two pods",
                 )
+
+
+def _namesake(node: Node) -> NamespacedName:
+    """The one pod whose port would be called like the node's uplink port (``br-ex_<node>``). Port names are unique in
+    the northbound, so letting it in would let one tenant stop every transaction."""
+    namespace, _, name = localnet_port(node.name, node.gateway_interface).partition("_")
+    return NamespacedName(namespace, name)
+
+
+def _name_taken(pod: Pod, node: Node) -> ObjectError:
+    return ObjectError(
+        f"its port would be called like the uplink port of node {node.name}",
+        kind="Pod",
+        name=str(pod.key),
+        path="metadata.name",
+        value=pod.name,
+        fix="rename the pod or its namespace",
+    )
+
+
+def placement(pod: Pod | None) -> object:
+    """All that allocation reads of a pod: while this stays what it was, so does the pod's decision."""
+    return pod and (pod.node, pod.addresses, pod.mac, pod.created, _wants_address(pod))
 
 
 def _wants_address(pod: Pod | None) -> bool:

@@ -7,7 +7,7 @@ nothing, and the engine's contract test checks that it does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from ovnk_core.engine.table import AnyTable, SetTable, Table
@@ -28,12 +28,12 @@ class RelationView(Protocol):
         """All sets of an input set table."""
         ...
 
-    def changes(self, table: Table[Any, Any]) -> Iterator[tuple[Any, Any, Any]]:
-        """(key, old value, new value) of this transaction; None stands for absent."""
+    def changes(self, table: Table[Any, Any]) -> Mapping[Any, tuple[Any, Any]]:
+        """key -> (old value, new value) of this transaction; None stands for absent."""
         ...
 
-    def set_changes(self, table: SetTable[Any, Any]) -> Iterator[tuple[Any, set[Any], set[Any]]]:
-        """(key, elements that appeared, elements that vanished) of this transaction."""
+    def set_changes(self, table: SetTable[Any, Any]) -> Mapping[Any, tuple[set[Any], set[Any]]]:
+        """key -> (elements that appeared, elements that vanished) of this transaction."""
         ...
 
     def add(self, table: SetTable[Any, Any], key: Any, element: Any) -> None:

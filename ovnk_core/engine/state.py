@@ -6,10 +6,11 @@ into net changes once all writers of the table have run; ``undo`` puts the old c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from ovnk_core.engine.relation import Relation
 from ovnk_core.engine.rule import Rule
 from ovnk_core.engine.table import SetTable, Table
 from ovnk_core.errors import KeyClash
@@ -30,20 +31,48 @@ class Run:
 
 
 class RuleNode:
-    """A rule inside one engine: its memos, the driver keys to run again, and its counters."""
+    """A rule inside one engine: its memos, the driver keys to run again, and its counters.
 
-    __slots__ = ("counters", "dirty", "index", "readable", "rule", "runs")
+    ``step`` is its bit in the sweep; ``readable`` and ``outs`` are the states it may read and writes.
+    """
 
-    def __init__(self, rule: Rule, index: int) -> None:
-        self.rule, self.index = rule, index
+    __slots__ = ("counters", "dirty", "outs", "readable", "rule", "runs", "step")
+
+    def __init__(
+        self,
+        rule: Rule,
+        step: int,
+        readable: dict[Any, TableState | SetState],
+        outs: tuple[TableState | SetState, ...],
+        counters: Counters,
+    ) -> None:
+        self.rule, self.step, self.readable, self.outs, self.counters = rule, step, readable, outs, counters
         self.runs: dict[Any, Run] = {}
         self.dirty: dict[Any, None] = {}
-        self.readable: dict[Any, TableState | SetState] = {}
-        self.counters = Counters()
+
+
+class RelationNode:
+    """A relation inside one engine."""
+
+    __slots__ = ("counters", "outs", "relation")
+
+    def __init__(self, relation: Relation, outs: tuple[TableState | SetState, ...], counters: Counters) -> None:
+        self.relation, self.outs, self.counters = relation, outs, counters
+
+    def run(self, view: View, *, rebuild: bool) -> None:
+        self.counters.runs += 1
+        if rebuild:
+            self.relation.rebuild(view)
+        else:
+            self.relation.step(view)
 
 
 class Counters:
-    """Work done by one node since the engine was made. ``ns`` is wall time of its sweeps."""
+    """Work done by one node since the engine was made.
+
+    ``runs`` of a rule's function or of a relation's step, ``cut_offs``: runs that said what they had said before,
+    ``rows_out``: rows and elements that runs wrote or took away, ``reads``: lookups, ``ns``: wall time.
+    """
 
     __slots__ = ("cut_offs", "ns", "reads", "rows_out", "runs")
 
@@ -55,9 +84,13 @@ class Counters:
 
 
 class TableState:
-    """Rows of one Table. ``owners`` holds the run that wrote a derived key; inputs have none."""
+    """Rows of one Table. ``owners`` holds the run that wrote a derived key; inputs have none.
 
-    __slots__ = ("contested", "net", "old", "owners", "readers", "rows", "table")
+    ``drives`` are the rules that run per row, ``wakes`` the steps of relations that read the table, ``settles`` the
+    step at which its last writer is through.
+    """
+
+    __slots__ = ("contested", "drives", "net", "old", "owners", "readers", "rows", "settles", "table", "wakes")
 
     def __init__(self, table: Table[Any, Any]) -> None:
         self.table = table
@@ -67,9 +100,23 @@ class TableState:
         self.contested: list[tuple[Any, Any, Run]] = []
         self.readers: dict[Any, dict[Run, None]] = {}
         self.net: dict[Any, tuple[Any, Any]] = {}
+        self.drives: list[RuleNode] = []
+        self.wakes = self.settles = 0
+
+    def count_touched(self) -> int:
+        return len(self.old)
+
+    def driver_keys(self) -> Iterable[Any]:
+        """Keys of runs that the net changes concern."""
+        return self.net
+
+    def driver_row(self, key: Any) -> Any:
+        """The row a run is about; ABSENT when it is gone."""
+        return self.rows.get(key, ABSENT)
 
     def put(self, key: Any, value: Any) -> None:
-        self.old.setdefault(key, self.rows.get(key, ABSENT))
+        if key not in self.old:
+            self.old[key] = self.rows.get(key, ABSENT)
         self.rows[key] = value
 
     def drop(self, key: Any) -> None:
@@ -82,6 +129,7 @@ class TableState:
         if owner is run:
             self.put(key, value)
         else:
+            self.old.setdefault(key, self.rows.get(key, ABSENT))
             self.contested.append((key, value, run))
 
     def erase(self, key: Any, run: Run) -> None:
@@ -131,7 +179,7 @@ class TableState:
 class SetState:
     """Counted elements of one SetTable."""
 
-    __slots__ = ("net", "old", "readers", "sets", "table")
+    __slots__ = ("drives", "net", "old", "readers", "sets", "settles", "table", "wakes")
 
     def __init__(self, table: SetTable[Any, Any]) -> None:
         self.table = table
@@ -139,20 +187,37 @@ class SetState:
         self.old: dict[Any, dict[Any, int]] = {}
         self.readers: dict[Any, dict[Run, None]] = {}
         self.net: dict[Any, tuple[set[Any], set[Any]]] = {}
+        self.drives: list[RuleNode] = []
+        self.wakes = self.settles = 0
+
+    def count_touched(self) -> int:
+        return sum(map(len, self.old.values()))
+
+    def driver_keys(self) -> Iterable[Any]:
+        """(key, element) of every element that appeared or vanished."""
+        for key, (appeared, vanished) in self.net.items():
+            for element in (*appeared, *vanished):
+                yield key, element
+
+    def driver_row(self, key: Any) -> Any:
+        """Elements carry no value: None, or ABSENT."""
+        return None if key[1] in self.members(key[0]) else ABSENT
 
     def members(self, key: Any) -> Mapping[Any, int]:
         return self.sets.get(key, EMPTY)
 
     def add(self, key: Any, element: Any) -> None:
-        counts = self.sets.setdefault(key, {})
+        counts = self.sets.get(key)
+        if counts is None:
+            counts = self.sets[key] = {}
         count = counts.get(element, 0)
-        self.old.setdefault(key, {}).setdefault(element, count)
+        self._touch(key, element, count)
         counts[element] = count + 1
 
     def remove(self, key: Any, element: Any) -> None:
         counts = self.sets[key]
         count = counts[element]
-        self.old.setdefault(key, {}).setdefault(element, count)
+        self._touch(key, element, count)
         if count > 1:
             counts[element] = count - 1
             return
@@ -160,13 +225,26 @@ class SetState:
         if not counts:
             del self.sets[key]
 
+    def _touch(self, key: Any, element: Any, count: int) -> None:
+        before = self.old.get(key)
+        if before is None:
+            self.old[key] = {element: count}
+        elif element not in before:
+            before[element] = count
+
     def settle(self) -> dict[Any, tuple[set[Any], set[Any]]]:
         """Net changes, key -> (appeared, vanished)."""
         net: dict[Any, tuple[set[Any], set[Any]]] = {}
         for key, before in self.old.items():
             now = self.sets.get(key, EMPTY)
-            appeared = {element for element, count in before.items() if not count and element in now}
-            vanished = {element for element, count in before.items() if count and element not in now}
+            appeared: set[Any] = set()
+            vanished: set[Any] = set()
+            for element, count in before.items():
+                if element in now:
+                    if not count:
+                        appeared.add(element)
+                elif count:
+                    vanished.add(element)
             if appeared or vanished:
                 net[key] = (appeared, vanished)
         self.net = net
@@ -195,39 +273,29 @@ class SetState:
 class View:
     """What a relation sees during a step (``relation.RelationView``)."""
 
-    __slots__ = ("_states",)
+    __slots__ = ("_rows", "_sets")
 
-    def __init__(self, states: dict[Any, TableState | SetState]) -> None:
-        self._states = states
+    def __init__(self, states: Mapping[Any, TableState | SetState]) -> None:
+        self._rows = {table: state for table, state in states.items() if isinstance(state, TableState)}
+        self._sets = {table: state for table, state in states.items() if isinstance(state, SetState)}
 
     def rows(self, table: Table[Any, Any]) -> Mapping[Any, Any]:
-        state = self._states[table]
-        assert isinstance(state, TableState)
-        return state.rows
+        return self._rows[table].rows
 
     def sets(self, table: SetTable[Any, Any]) -> Mapping[Any, Mapping[Any, int]]:
-        return self._set(table).sets
+        return self._sets[table].sets
 
     def members(self, table: SetTable[Any, Any], key: Any) -> Mapping[Any, int]:
-        return self._set(table).members(key)
+        return self._sets[table].sets.get(key, EMPTY)
 
-    def changes(self, table: Table[Any, Any]) -> Iterator[tuple[Any, Any, Any]]:
-        state = self._states[table]
-        assert isinstance(state, TableState)
-        for key, (old, new) in state.net.items():
-            yield key, old, new
+    def changes(self, table: Table[Any, Any]) -> Mapping[Any, tuple[Any, Any]]:
+        return self._rows[table].net
 
-    def set_changes(self, table: SetTable[Any, Any]) -> Iterator[tuple[Any, set[Any], set[Any]]]:
-        for key, (appeared, vanished) in self._set(table).net.items():
-            yield key, appeared, vanished
+    def set_changes(self, table: SetTable[Any, Any]) -> Mapping[Any, tuple[set[Any], set[Any]]]:
+        return self._sets[table].net
 
     def add(self, table: SetTable[Any, Any], key: Any, element: Any) -> None:
-        self._set(table).add(key, element)
+        self._sets[table].add(key, element)
 
     def remove(self, table: SetTable[Any, Any], key: Any, element: Any) -> None:
-        self._set(table).remove(key, element)
-
-    def _set(self, table: SetTable[Any, Any]) -> SetState:
-        state = self._states[table]
-        assert isinstance(state, SetState)
-        return state
+        self._sets[table].remove(key, element)

@@ -13,12 +13,15 @@ SetChanges = dict[Any, tuple[set[Any], set[Any]]]
 
 
 class Delta:
-    """Net changes of one transaction: ``rows`` key -> (old, new) and ``sets`` key -> (appeared, vanished)."""
+    """Net changes of one transaction: ``rows`` key -> (old, new) and ``sets`` key -> (appeared, vanished).
 
-    __slots__ = ("_by_table",)
+    ``compared``: how many rows and elements had been written or taken away to find them.
+    """
 
-    def __init__(self, by_table: dict[AnyTable, Any]) -> None:
-        self._by_table = by_table
+    __slots__ = ("_by_table", "compared")
+
+    def __init__(self, by_table: dict[AnyTable, Any], compared: int = 0) -> None:
+        self._by_table, self.compared = by_table, compared
 
     def rows(self, table: Table[Any, Any]) -> RowChanges:
         found: RowChanges = self._by_table.get(table, {})

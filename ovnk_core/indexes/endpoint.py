@@ -19,7 +19,7 @@ from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 
 
-class Endpoint(Value, frozen=True, kw_only=True):
+class Endpoint(Value, frozen=True, kw_only=True, gc=False):
     """Where a pod is and what it answers to."""
 
     key: NamespacedName

@@ -7,7 +7,7 @@ selections hold the union: elements are counted. A pod event costs O(bindings of
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any
+from typing import Any, assert_never
 
 from ovnk_core.engine.relation import RelationView
 from ovnk_core.engine.table import SetTable
@@ -70,19 +70,28 @@ PORT_NUMBER_WANT = SetTable[PortName, Hashable]("port_number.want")
 
 
 def project(projection: Projection, endpoint: Endpoint) -> Iterable[Any]:
-    """Elements one endpoint contributes."""
+    """Elements one endpoint contributes, each once."""
     match projection:
         case PortsOf():
-            yield pod_port_row(endpoint.key)
+            return (pod_port_row(endpoint.key),)
         case AddressesOf(family):
-            for address in endpoint.addresses:
-                if address.family == family:
-                    yield str(address)
+            return _addresses(endpoint, family)
         case AddressesListening(family, protocol, name, number):
-            if any((port.protocol, port.name, port.number) == (protocol, name, number) for port in endpoint.ports):
-                yield from project(AddressesOf(family), endpoint)
+            is_listening = any(
+                port.number == number and port.name == name and port.protocol == protocol for port in endpoint.ports
+            )
+            return _addresses(endpoint, family) if is_listening else ()
         case NumbersOf(protocol, name):
-            yield from {port.number for port in endpoint.ports if (port.protocol, port.name) == (protocol, name)}
+            return {port.number for port in endpoint.ports if port.name == name and port.protocol == protocol}
+        case _ as never:
+            assert_never(never)
+
+
+def _addresses(endpoint: Endpoint, family: Family) -> list[str]:
+    return [str(address) for address in endpoint.addresses if address.family == family]
+
+
+_UNCHANGED = (None, None)
 
 
 class _Projected:
@@ -112,59 +121,75 @@ class _Projected:
 
     def step(self, view: RelationView) -> None:
         """Old bindings see old members with old rows leave; then new bindings see new members arrive."""
-        endpoints = view.rows(ENDPOINT)
-        old = {key: was for key, was, _ in view.changes(ENDPOINT) if was is not None}
-        self._step_members(view, endpoints, old)
-        self._step_endpoints(view, old)
-        for target, _, _ in view.set_changes(self.binding):
+        self._step_members(view)
+        self._step_endpoints(view)
+        for target in view.set_changes(self.binding):
             self._rebind(view, target)
 
-    def _step_members(self, view: RelationView, endpoints: Any, old: dict[NamespacedName, Endpoint]) -> None:
-        for selection, _, vanished in view.set_changes(SELECTED):
+    def _step_members(self, view: RelationView) -> None:
+        changes = view.set_changes(SELECTED)
+        for selection, (_, vanished) in changes.items():
             for pod in vanished:
-                self._selections[pod].discard(selection)
-                self._emit(view, selection, old.get(pod) or endpoints[pod], add=False)
-        for selection, appeared, _ in view.set_changes(SELECTED):
+                mine = self._selections[pod]
+                mine.discard(selection)
+                if not mine:
+                    del self._selections[pod]
+                self._emit(view, selection, _before(view, pod), add=False)
+        for selection, (appeared, _) in changes.items():
             for pod in appeared:
                 self._selections.setdefault(pod, set()).add(selection)
                 # A pod that stays an endpoint joins with its old row; _step_endpoints then moves every set it is in.
-                self._emit(view, selection, old.get(pod) or endpoints[pod], add=True)
+                self._emit(view, selection, _before(view, pod), add=True)
 
-    def _step_endpoints(self, view: RelationView, old: dict[NamespacedName, Endpoint]) -> None:
-        for key, was, now in view.changes(ENDPOINT):
-            if was is None or now is None or (was.addresses, was.ports) == (now.addresses, now.ports):
+    def _step_endpoints(self, view: RelationView) -> None:
+        for key, (was, now) in view.changes(ENDPOINT).items():
+            if was is None or now is None or (was.addresses == now.addresses and was.ports == now.ports):
                 continue
             for selection in self._selections.get(key, ()):
                 self._emit(view, selection, was, add=False)
                 self._emit(view, selection, now, add=True)
 
     def _emit(self, view: RelationView, selection: PodSelection, endpoint: Endpoint, *, add: bool) -> None:
+        change = view.add if add else view.remove
         for target, projection in self._targets.get(selection, ()):
             for element in project(projection, endpoint):
-                (view.add if add else view.remove)(self.target, target, element)
+                change(self.target, target, element)
 
     def _rebind(self, view: RelationView, target: Any) -> None:
         """Bring the bindings of one target from what they were to what its wants now say."""
-        endpoints = view.rows(ENDPOINT)
         was = self._bindings.get(target, set())
         now = self._wanted(view, target)
-        for binding, add in [*((b, False) for b in was - now), *((b, True) for b in now - was)]:
-            targets = self._targets.setdefault(binding.selection, {})
-            if add:
-                targets[(target, binding.projection)] = None
-            else:
-                del targets[(target, binding.projection)]
-            for pod in view.members(SELECTED, binding.selection):
-                for element in project(binding.projection, endpoints[pod]):
-                    (view.add if add else view.remove)(self.target, target, element)
+        for binding in was - now:
+            targets = self._targets[binding.selection]
+            del targets[(target, binding.projection)]
+            if not targets:
+                del self._targets[binding.selection]
+            self._fill(view, target, binding, add=False)
+        for binding in now - was:
+            self._targets.setdefault(binding.selection, {})[(target, binding.projection)] = None
+            self._fill(view, target, binding, add=True)
         if now:
             self._bindings[target] = now
         else:
             self._bindings.pop(target, None)
 
+    def _fill(self, view: RelationView, target: Any, binding: Binding, *, add: bool) -> None:
+        """All that one binding contributes to its target, in or out."""
+        endpoints, change = view.rows(ENDPOINT), view.add if add else view.remove
+        for pod in view.members(SELECTED, binding.selection):
+            for element in project(binding.projection, endpoints[pod]):
+                change(self.target, target, element)
+
     def _wanted(self, view: RelationView, target: Any) -> set[Binding]:
         wants = view.members(self.binding, target)
         return {binding for want in wants for binding in type(self).bindings_of(target, want)}
+
+
+def _before(view: RelationView, pod: NamespacedName) -> Endpoint:
+    """The endpoint as it was before this transaction; one that is new, as it is."""
+    was, now = view.changes(ENDPOINT).get(pod, _UNCHANGED)
+    found: Endpoint = was or now or view.rows(ENDPOINT)[pod]
+    return found
 
 
 class Members(_Projected):

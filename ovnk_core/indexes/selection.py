@@ -4,16 +4,17 @@ A ``PodSelection`` is one selector in canonical form, so equal selectors of diff
 counted by its requesters (``SELECTION_WANT``) and dropped with the last of them. Answers are in ``SELECTED``.
 
 Two directions, two structures. A *new* selector asks "which pods": roaring postings per namespace and per label
-answer by intersection. A *changed* pod asks "which selectors": only those whose requirements mention a changed
-key, found through (namespace, key) lists. Cost: O(postings) per new selector, O(selectors that mention a changed key
-in the pod's namespace) per label change, O(selectors that see the namespace) per new pod.
+answer by intersection. A *changed* pod asks "which selectors": only those on which the old or the new value of a
+changed key has a bearing (``Hinge``). Cost: O(postings) per new selector, O(selectors that see the pod's namespace and
+name a value the pod lost or won) per label change, O(selectors that see the namespace) per new pod.
 
 A namespace exists here while it is declared or holds an endpoint (``labels_of`` says with which labels).
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from typing import Any
 
 from ovnk_core.engine.relation import RelationView
 from ovnk_core.engine.table import SetTable
@@ -45,10 +46,14 @@ SELECTION_WANT = SetTable[PodSelection, Hashable]("selection.want")
 SELECTED = SetTable[PodSelection, NamespacedName]("selection")
 
 LabelsByKey = dict[str, str]
+Hinge = tuple[str, str, str | None]
+"""(namespace, label key, value; None: no such label). A requirement can change its mind about a pod only when the
+label goes from or to one of its hinges: the values In and NotIn list, absence for Exists and DoesNotExist."""
 
 
 class _Postings:
-    """Bitmaps over dense endpoint numbers: per namespace, per label key, per label."""
+    """Bitmaps over dense endpoint numbers: per namespace, per label key, per label. Only what is not empty is kept:
+    labels that come and go for ever (``pod-template-hash``) leave nothing behind."""
 
     def __init__(self) -> None:
         self.numbers: dict[NamespacedName, int] = {}
@@ -65,32 +70,35 @@ class _Postings:
         else:
             self.keys[number] = endpoint.key
         self.numbers[endpoint.key] = number
-        self.by_namespace.setdefault(endpoint.key.namespace, Bitmap()).add(number)
-        self._label(number, endpoint.labels, add=True)
+        _post(self.by_namespace, endpoint.key.namespace, number)
+        for label in endpoint.labels:
+            self._add(number, label)
 
-    def drop(self, endpoint: Endpoint) -> None:
-        number = self.numbers.pop(endpoint.key)
+    def drop(self, key: NamespacedName, labels: LabelsByKey) -> None:
+        number = self.numbers.pop(key)
         self.keys[number] = None
         self.free.append(number)
-        self.by_namespace[endpoint.key.namespace].discard(number)
-        self._label(number, endpoint.labels, add=False)
+        _unpost(self.by_namespace, key.namespace, number)
+        for label in labels.items():
+            self._remove(number, label)
 
     def holds(self, namespace: str) -> bool:
-        return bool(self.by_namespace.get(namespace))
+        return namespace in self.by_namespace
 
-    def relabel(self, key: NamespacedName, old: Labels, new: Labels) -> None:
+    def relabel(self, key: NamespacedName, old: LabelsByKey, new: LabelsByKey) -> None:
         number = self.numbers[key]
-        self._label(number, [label for label in old if label not in new], add=False)
-        self._label(number, new, add=True)
+        for label in old.items() - new.items():
+            self._remove(number, label)
+        for label in new.items() - old.items():
+            self._add(number, label)
 
-    def _label(self, number: int, labels: Iterable[tuple[str, str]], *, add: bool) -> None:
-        for label in labels:
-            if add:
-                self.by_label.setdefault(label, Bitmap()).add(number)
-                self.by_key.setdefault(label[0], Bitmap()).add(number)
-            else:
-                self.by_label[label].discard(number)
-                self.by_key[label[0]].discard(number)
+    def _add(self, number: int, label: tuple[str, str]) -> None:
+        _post(self.by_label, label, number)
+        _post(self.by_key, label[0], number)
+
+    def _remove(self, number: int, label: tuple[str, str]) -> None:
+        _unpost(self.by_label, label, number)
+        _unpost(self.by_key, label[0], number)
 
     def within(self, namespaces: Iterable[str], pods: LabelSelector) -> list[NamespacedName]:
         """Endpoints in any of ``namespaces`` that match ``pods``."""
@@ -110,11 +118,25 @@ class _Postings:
         return found & having if requirement.operator in ("In", "Exists") else found - having
 
 
+def _post(postings: dict[Any, Bitmap], at: Any, number: int) -> None:
+    posting = postings.get(at)
+    if posting is None:
+        posting = postings[at] = Bitmap()
+    posting.add(number)
+
+
+def _unpost(postings: dict[Any, Bitmap], at: Any, number: int) -> None:
+    posting = postings[at]
+    posting.discard(number)
+    if not posting:
+        del postings[at]
+
+
 class Selection:
     """The relation. Private state is rebuilt from the inputs alone.
 
-    ``_present`` are the namespaces that exist, ``_namespaces`` those each selection sees, ``_wide`` the selections
-    that choose namespaces by label.
+    ``_present`` are the namespaces that exist and their labels, ``_namespaces`` those each selection sees, ``_wide``
+    the selections that choose namespaces by label.
     """
 
     name = "indexes.selection"
@@ -127,35 +149,35 @@ class Selection:
     def _clear(self) -> None:
         self._postings = _Postings()
         self._labels: dict[NamespacedName, LabelsByKey] = {}
-        self._present: set[str] = set()
+        self._present: dict[str, LabelsByKey] = {}
         self._namespaces: dict[PodSelection, set[str]] = {}
         self._wide: dict[PodSelection, None] = {}
         self._by_namespace: dict[str, dict[PodSelection, None]] = {}
-        self._by_key: dict[tuple[str, str], dict[PodSelection, None]] = {}
+        self._by_hinge: dict[Hinge, dict[PodSelection, None]] = {}
 
     def rebuild(self, view: RelationView) -> None:
         self._clear()
         for endpoint in view.rows(ENDPOINT).values():
             self._postings.put(endpoint)
             self._labels[endpoint.key] = dict(endpoint.labels)
-        self._present = {key.name for key in view.rows(NAMESPACE)} | self._postings.by_namespace.keys()
+        names = {key.name for key in view.rows(NAMESPACE)} | self._postings.by_namespace.keys()
+        self._present = {name: _namespace_labels(view, name) for name in names}
         for selection in view.sets(SELECTION_WANT):
             self._activate(view, selection)
 
     def step(self, view: RelationView) -> None:
-        for selection, _, _ in view.set_changes(SELECTION_WANT):
+        for selection in view.set_changes(SELECTION_WANT):
             if selection in self._namespaces and not view.members(SELECTION_WANT, selection):
                 self._deactivate(view, selection)
-        for key, old, new in view.changes(NAMESPACE):
-            if labels_of(key.name, old) != labels_of(key.name, new) or key.name not in self._present:
-                self._reconsider(view, key.name, self._exists(view, key.name))
-        for key, old, new in view.changes(ENDPOINT):
+        for key in view.changes(NAMESPACE):
+            self._reconsider(view, key.name, is_present=self._exists(view, key.name))
+        for key, (old, new) in view.changes(ENDPOINT).items():
             if new is not None and key.namespace not in self._present:
-                self._reconsider(view, key.namespace, True)
+                self._reconsider(view, key.namespace, is_present=True)
             self._endpoint_changed(view, key, old, new)
         for name in self._gone(view):
-            self._reconsider(view, name, False)
-        for selection, _, _ in view.set_changes(SELECTION_WANT):
+            self._reconsider(view, name, is_present=False)
+        for selection in view.set_changes(SELECTION_WANT):
             if selection not in self._namespaces and view.members(SELECTION_WANT, selection):
                 self._activate(view, selection)
 
@@ -166,7 +188,7 @@ class Selection:
             seen = {selection.namespace}
         else:
             self._wide[selection] = None
-            seen = {name for name in self._present if selection.namespaces.matches(_namespace_labels(view, name))}
+            seen = {name for name, labels in self._present.items() if selection.namespaces.matches(labels)}
         self._namespaces[selection] = seen
         for namespace in seen:
             self._watch(selection, namespace)
@@ -182,13 +204,13 @@ class Selection:
 
     def _watch(self, selection: PodSelection, namespace: str) -> None:
         self._by_namespace.setdefault(namespace, {})[selection] = None
-        for requirement in selection.pods.requirements:
-            self._by_key.setdefault((namespace, requirement.key), {})[selection] = None
+        for hinge in _hinges(selection, namespace):
+            self._by_hinge.setdefault(hinge, {})[selection] = None
 
     def _unwatch(self, selection: PodSelection, namespace: str) -> None:
-        self._by_namespace[namespace].pop(selection, None)
-        for requirement in selection.pods.requirements:
-            self._by_key[(namespace, requirement.key)].pop(selection, None)
+        _discard(self._by_namespace, namespace, selection)
+        for hinge in _hinges(selection, namespace):
+            _discard(self._by_hinge, hinge, selection)
 
     # ------------------------------------------------------------------ namespaces and endpoints
 
@@ -197,18 +219,23 @@ class Selection:
 
     def _gone(self, view: RelationView) -> set[str]:
         """Namespaces that this transaction's deletions leave undeclared and empty."""
-        touched = {key.namespace for key, _, new in view.changes(ENDPOINT) if new is None}
-        touched |= {key.name for key, _, new in view.changes(NAMESPACE) if new is None}
-        return {name for name in touched & self._present if not self._exists(view, name)}
+        touched = {key.namespace for key, (_, new) in view.changes(ENDPOINT).items() if new is None}
+        touched |= {key.name for key, (_, new) in view.changes(NAMESPACE).items() if new is None}
+        return {name for name in touched & self._present.keys() if not self._exists(view, name)}
 
-    def _reconsider(self, view: RelationView, name: str, is_present: bool) -> None:
+    def _reconsider(self, view: RelationView, name: str, *, is_present: bool) -> None:
         """A namespace came, went, or has other labels: which selections see it now?"""
-        (self._present.add if is_present else self._present.discard)(name)
-        labels = _namespace_labels(view, name)
+        labels = _namespace_labels(view, name) if is_present else None
+        if labels == self._present.get(name):
+            return
+        if labels is None:
+            del self._present[name]
+        else:
+            self._present[name] = labels
         for selection in self._wide:
             assert selection.namespaces is not None
             seen = self._namespaces[selection]
-            is_seen = is_present and selection.namespaces.matches(labels)
+            is_seen = labels is not None and selection.namespaces.matches(labels)
             if is_seen == (name in seen):
                 continue
             if is_seen:
@@ -227,9 +254,8 @@ class Selection:
         self, view: RelationView, key: NamespacedName, old: Endpoint | None, new: Endpoint | None
     ) -> None:
         if new is None:
-            assert old is not None
             labels = self._labels.pop(key)
-            self._postings.drop(old)
+            self._postings.drop(key, labels)
             for selection in self._by_namespace.get(key.namespace, ()):
                 if selection.pods.matches(labels):
                     view.remove(SELECTED, selection, key)
@@ -240,16 +266,18 @@ class Selection:
                 if selection.pods.matches(labels):
                     view.add(SELECTED, selection, key)
         elif old.labels != new.labels:
-            self._relabel(view, key, old, new)
+            self._relabel(view, key, dict(new.labels))
 
-    def _relabel(self, view: RelationView, key: NamespacedName, old: Endpoint, new: Endpoint) -> None:
-        before, after = self._labels[key], dict(new.labels)
+    def _relabel(self, view: RelationView, key: NamespacedName, after: LabelsByKey) -> None:
+        before = self._labels[key]
         self._labels[key] = after
-        self._postings.relabel(key, old.labels, new.labels)
-        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        self._postings.relabel(key, before, after)
         affected: dict[PodSelection, None] = {}
-        for name in changed:
-            affected.update(self._by_key.get((key.namespace, name), {}))
+        for name in before.keys() | after.keys():
+            was_value, value = before.get(name), after.get(name)
+            if was_value != value:
+                affected.update(self._by_hinge.get((key.namespace, name, was_value), ()))
+                affected.update(self._by_hinge.get((key.namespace, name, value), ()))
         for selection in affected:
             was, now = selection.pods.matches(before), selection.pods.matches(after)
             if now and not was:
@@ -260,3 +288,21 @@ class Selection:
 
 def _namespace_labels(view: RelationView, name: str) -> LabelsByKey:
     return dict(labels_of(name, view.rows(NAMESPACE).get(cluster_key(name))))
+
+
+def _hinges(selection: PodSelection, namespace: str) -> Iterator[Hinge]:
+    for requirement in selection.pods.requirements:
+        if requirement.operator in ("Exists", "DoesNotExist"):
+            yield namespace, requirement.key, None
+        else:
+            for value in requirement.values:
+                yield namespace, requirement.key, value
+
+
+def _discard(index: dict[Any, dict[PodSelection, None]], at: Any, selection: PodSelection) -> None:
+    """Take a selection out of one list, and the list away with its last one."""
+    listed = index.get(at)
+    if listed is not None:
+        listed.pop(selection, None)
+        if not listed:
+            del index[at]

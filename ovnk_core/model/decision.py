@@ -11,14 +11,14 @@ from ovnk_core.terms.address import Address, Cidr
 from ovnk_core.terms.struct import Value
 
 
-class NodeDecision(Value, frozen=True, kw_only=True):
+class NodeDecision(Value, frozen=True, kw_only=True, gc=False):
     """A node's subnets (at most one per clusterNetwork family) and its id (2..5000; join address = join base + id)."""
 
     subnets: tuple[Cidr, ...] = ()
     node_id: int = 0
 
 
-class PodDecision(Value, frozen=True, kw_only=True):
+class PodDecision(Value, frozen=True, kw_only=True, gc=False):
     """A pod's addresses (at most one per family), its MAC, and the node they were given on."""
 
     addresses: tuple[Address, ...] = ()

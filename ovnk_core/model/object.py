@@ -11,7 +11,7 @@ Kind = Literal["Network", "NetworkOperator", "Infrastructure", "Node", "Namespac
 KINDS: tuple[Kind, ...] = ("Network", "NetworkOperator", "Infrastructure", "Node", "Namespace", "Pod", "NetworkPolicy")
 
 
-class Declared(Value, frozen=True, kw_only=True):
+class Declared(Value, frozen=True, kw_only=True, gc=False):
     """Identity of a declared object. ``created`` is metadata.creationTimestamp as text (RFC 3339 sorts by time)."""
 
     name: str

@@ -9,7 +9,7 @@ from ovnk_core.terms.port import Transport
 from ovnk_core.terms.struct import Value
 
 
-class ContainerPort(Value, frozen=True, kw_only=True):
+class ContainerPort(Value, frozen=True, kw_only=True, gc=False):
     """A named container port: what a policy's port name resolves to on this pod."""
 
     name: str

@@ -6,6 +6,8 @@ Cluster-wide rows are owned by ``Cluster default``; rows of an object by that ob
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from ovnk_core.nb.row import RowId
 from ovnk_core.terms.name import NamespacedName, ObjectRef, hashed_name
 
@@ -53,6 +55,7 @@ def router_port_row(node: str, role: str) -> RowId:
     return RowId("Logical_Router_Port", node_owner(node), role)
 
 
+@lru_cache(maxsize=1 << 17)
 def pod_port_row(pod: NamespacedName) -> RowId:
     return RowId("Logical_Switch_Port", ObjectRef("Pod", pod.namespace, pod.name), "port")
 
@@ -98,4 +101,5 @@ def external_to_router(node: str) -> str:
 
 
 def localnet_port(node: str, interface: str) -> str:
-    return interface or f"br-ex_{node}"
+    """``<bridge>_<node>``, as OVN-Kubernetes writes interface-id; a bridge alone would be one name on many nodes."""
+    return interface if interface.endswith(f"_{node}") else f"{interface or 'br-ex'}_{node}"

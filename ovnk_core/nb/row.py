@@ -61,7 +61,7 @@ Element = str | RowId
 """A member of a set-valued column: text, or a reference to another row of ours."""
 
 
-class NbRow(Value, frozen=True, kw_only=True):
+class NbRow(Value, frozen=True, kw_only=True, gc=False):
     """Base of all row structs: subclasses name the schema's columns, in the schema's types.
 
     Optional columns are None when empty; maps are sorted tuples of pairs. ``external_ids`` excludes the owner

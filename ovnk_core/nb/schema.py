@@ -125,7 +125,10 @@ def encode(column: Column, datum: Datum) -> Any:
     """Canonical value -> RFC 7047 JSON."""
     if column.shape == "map":
         assert isinstance(datum, dict)
-        return ["map", [[_atom(column.key, key), _atom(column.value, value)] for key, value in sorted(datum.items())]]
+        pairs = sorted(datum.items())
+        if "uuid" in (column.key, column.value):
+            return ["map", [(_atom(column.key, key), _atom(column.value, value)) for key, value in pairs]]
+        return ["map", pairs]
     if column.shape == "set":
         assert isinstance(datum, frozenset)
         return encode_set(column, datum)
@@ -136,7 +139,8 @@ def encode(column: Column, datum: Datum) -> Any:
 
 def encode_set(column: Column, atoms: Iterable[Atom]) -> Any:
     """Atoms of a set column -> ``["set", [...]]``, sorted."""
-    return ["set", [_atom(column.key, atom) for atom in sorted(atoms, key=str)]]
+    ordered = sorted(atoms)
+    return ["set", [_atom("uuid", atom) for atom in ordered] if column.key == "uuid" else ordered]
 
 
 def _atom(kind: str, atom: Any) -> Any:
@@ -148,10 +152,12 @@ def decode(column: Column, raw: Any) -> Datum:
     if isinstance(raw, list):
         tag, body = raw
         if tag == "map":
-            return {_bare(key): _bare(value) for key, value in body}
+            if "uuid" in (column.key, column.value):
+                return {_bare(key): _bare(value) for key, value in body}
+            return dict(body)
         if tag == "set":
             if column.shape == "set":
-                return frozenset(map(_bare, body))
+                return frozenset(map(_bare, body) if column.key == "uuid" else body)
             return _bare(body[0]) if body else None
         return frozenset((body,)) if column.shape == "set" else body
     return frozenset((raw,)) if column.shape == "set" else raw

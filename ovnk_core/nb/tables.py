@@ -107,7 +107,7 @@ class Nat(NbRow, frozen=True, kw_only=True):
     options: Pairs = ()
 
 
-class LoadBalancerGroup(Value, frozen=True, kw_only=True):
+class LoadBalancerGroup(Value, frozen=True, kw_only=True, gc=False):
     """No external_ids column: ownership shows in the derived uuid alone."""
 
     name: str
@@ -119,7 +119,7 @@ class GatewayChassis(NbRow, frozen=True, kw_only=True):
     priority: int
 
 
-class StaticMacBinding(Value, frozen=True, kw_only=True):
+class StaticMacBinding(Value, frozen=True, kw_only=True, gc=False):
     """No external_ids column: ownership shows in the derived uuid alone."""
 
     logical_port: str

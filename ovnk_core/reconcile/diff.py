@@ -107,15 +107,20 @@ def full(
 
 
 def incremental(desired: Desired, deltas: Iterable[Delta], actual: Actual) -> tuple[Operation, ...]:
-    """Compare only what engine deltas touched. Valid when everything before them is in the northbound."""
+    """Compare only what engine deltas touched: rows, and elements of sets, whatever the size of the sets.
+
+    Valid when everything before them is in the northbound.
+    """
     members = desired.members()
     touched: dict[RowId, None] = {}
-    columns: dict[RowId, dict[str, None]] = {}
+    columns: dict[RowId, dict[str, set[Element]]] = {}
     for delta in deltas:
         for table in DESIRED.values():
             touched.update(dict.fromkeys(delta.rows(table)))
-        for column_id in delta.sets(MEMBER):
-            columns.setdefault(column_id.row, {})[column_id.column] = None
+        for column_id, (appeared, vanished) in delta.sets(MEMBER).items():
+            elements = columns.setdefault(column_id.row, {}).setdefault(column_id.column, set())
+            elements |= appeared
+            elements |= vanished
     operations: list[Operation] = []
     deletes: list[Operation] = []
     for row_id in {**touched, **columns}:
@@ -128,9 +133,9 @@ def incremental(desired: Desired, deltas: Iterable[Delta], actual: Actual) -> tu
         else:
             if row_id in touched:
                 operations += _scalar_changes(row_id, desired.columns.scalars(row_id, row), current)
-            for column in columns.get(row_id, ()):
-                want = atoms(members.get(ColumnId(row_id, column), ()))
-                operations += _set_change(row_id, column, want, current, _NOTHING_KEPT)
+            for column, elements in columns.get(row_id, {}).items():
+                wanted = members.get(ColumnId(row_id, column), {})
+                operations += _element_changes(row_id, column, elements, wanted, current)
     return (*operations, *deletes)
 
 
@@ -162,6 +167,18 @@ def _set_change(row_id: RowId, column: str, want: frozenset[Any], current: Row, 
         yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, insert=want - have, delete=extra)
 
 
+def _element_changes(
+    row_id: RowId, column: str, elements: Iterable[Element], wanted: Mapping[Element, int], current: Row
+) -> Iterator[Operation]:
+    """``_set_change`` for some elements of a column; the others are right."""
+    have = current.get(column)
+    assert isinstance(have, frozenset)
+    insert = atoms(element for element in elements if element in wanted) - have
+    delete = atoms(element for element in elements if element not in wanted) & have
+    if insert or delete:
+        yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, insert=insert, delete=delete)
+
+
 def _insert(desired: Desired, row_id: RowId, row: Value, members: Mapping[ColumnId, Mapping[Element, int]]) -> Insert:
     """A new row; columns that equal the schema's default are not named."""
     columns = desired.columns.scalars(row_id, row) | desired.columns.sets(row_id, members)
@@ -186,9 +203,6 @@ class _Kept:
         if atom in self._uuids:
             return True
         return table == "Address_Set" and column == "addresses" and atom in self._addresses
-
-
-_NOTHING_KEPT = _Kept({}, {}, set())
 
 
 def _split(actual: Actual) -> tuple[dict[str, RowId], dict[str, str]]:

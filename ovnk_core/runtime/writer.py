@@ -8,16 +8,18 @@ change of our rows), compares everything; the others only what engine deltas nam
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import SouthError
+from ovnk_core.nb.desired import DESIRED, MEMBER
 from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation
+from ovnk_core.nb.row import ColumnId, RowId
 from ovnk_core.nb.schema import Row
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Changes, Northbound
 from ovnk_core.reconcile import diff
-from ovnk_core.reconcile.columns import GLOBAL_TABLE, owner_of
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, atoms, owner_of
 from ovnk_core.terms.struct import Value
 
 _UNGUARDED_NAMES = ("Logical_Switch", "Logical_Router")
@@ -72,14 +74,16 @@ class Writer:
         difference = diff.Difference(operations=operations, rows_owned=self._owned, rows_foreign=self._foreign)
         objects = self._cluster.count() + len(self._cluster.refused)
         diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
+        self._pending.clear()
+        # Set before the await, so that a doubt that arises meanwhile survives. Rows kept for refused objects are
+        # known to no delta: while there are any, and once after, everything is compared.
+        self._is_in_doubt = bool(self._cluster.kept) or self._cluster.keeps_everything
         if operations:
             try:
                 await self._northbound.transact(operations, timeout_s=self._timeout_s)
-            except SouthError:
+            except BaseException:
                 self.doubt()
                 raise
-        self._pending.clear()
-        self._is_in_doubt = False
         return Flushed(operations=difference.count(), rows_owned=self._owned, rows_foreign=self._foreign)
 
     def _collect(self) -> tuple[Operation, ...]:
@@ -118,23 +122,45 @@ class Writer:
                 yield Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", drop=ours)
 
     def drifted(self, changes: Changes) -> bool:
-        """Whether the mirror now differs from what we want in a row of ours that just changed."""
-        for table, rows in changes.items():
-            if table in TABLES:
-                now = self._northbound.rows(table)
-                for uuid, old in rows.items():
-                    if any(self._differs(table, uuid, row) for row in (old, now.get(uuid)) if row is not None):
-                        return True
-        return False
+        """Whether rows of ours that just changed are not what we want, and no flush is going to make them so.
 
-    def _differs(self, table: str, uuid: str, row: Row) -> bool:
-        owner = owner_of(table, uuid, row)
-        if owner is None:
+        Our own commits come back as changes too, while further applies may be waiting: what those name is no drift.
+        """
+        return any(
+            self._differs(table, uuid, old)
+            for table, rows in changes.items()
+            if table in TABLES
+            for uuid, old in rows.items()
+        )
+
+    def _differs(self, table: str, uuid: str, old: Row | None) -> bool:
+        current = self._northbound.rows(table).get(uuid)
+        shown = old if current is None else current
+        # A row that lost its owner key was ours all the same.
+        row_id = (shown and owner_of(table, uuid, shown)) or (old and owner_of(table, uuid, old))
+        if not row_id:
             return False
-        current, wanted = self._northbound.rows(table).get(uuid), self._desired.row(owner)
-        if current is None or wanted is None or owner.uuid != uuid:
-            return (current is None) != (wanted is None)
-        return any(current.get(name) != value for name, value in wanted.items())
+        wanted = self._desired.find(row_id)
+        if current is None or wanted is None or row_id.uuid != uuid:
+            return (current is None) != (wanted is None) and not self._is_pending(row_id)
+        scalars = self._desired.columns.scalars(row_id, wanted)
+        changed = [name for name, value in current.items() if old is None or old.get(name) != value]
+        if any(name in scalars and scalars[name] != current[name] for name in changed):
+            return not self._is_pending(row_id)
+        columns = (ColumnId(row_id, name) for name in changed if name in TABLES[table].sets)
+        return any(current[column.column] != self._expected(column) for column in columns)
+
+    def _is_pending(self, row_id: RowId) -> bool:
+        return any(row_id in delta.rows(DESIRED[row_id.table]) for delta in self._pending)
+
+    def _expected(self, column: ColumnId) -> frozenset[Any]:
+        """What a set column holds before the pending deltas are sent: newest first, each is taken back."""
+        found = set(self._desired.members().get(column, ()))
+        for delta in reversed(self._pending):
+            appeared, vanished = delta.sets(MEMBER).get(column, (set(), set()))
+            found -= appeared
+            found |= vanished
+        return atoms(found)
 
     def _actual(self) -> diff.Actual:
         return {table: self._northbound.rows(table) for table in TABLES}

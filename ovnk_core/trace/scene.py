@@ -92,10 +92,10 @@ class Scene:
 
     def party(self, end: End) -> Party:
         """An end as policies see it."""
-        labels = self._namespace_labels(end.endpoint.key.namespace) if end.endpoint else ()
+        labels = self.namespace_labels(end.endpoint.key.namespace) if end.endpoint else ()
         return Party(address=end.address, endpoint=end.endpoint, namespace_labels=labels)
 
-    def _namespace_labels(self, name: str) -> Labels:
+    def namespace_labels(self, name: str) -> Labels:
         return labels_of(name, self.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
 
     # ------------------------------------------------------------------ from question to ends

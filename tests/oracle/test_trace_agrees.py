@@ -70,8 +70,9 @@ def test_ovn_trace_gives_our_verdict(laboratory: Laboratory, seed: int) -> None:
 
 def test_enough_was_asked() -> None:
     """At least a thousand new connections per run at scale 1; runs last in this module."""
-    wanted = min(1000, 55 * CLUSTERS)
-    assert ASKED.get("new", 0) >= wanted or len(ASKED) == 0, ASKED
+    wanted = min(1000, 60 * CLUSTERS)
+    print(f"{ASKED} connections asked of ovn-trace")
+    assert ASKED.get("new", 0) >= wanted or not ASKED, ASKED
 
 
 def _ask(laboratory: Laboratory, scene: Scene, tracer: FlowTracer, question: Question) -> Asked:

@@ -30,8 +30,9 @@ from ovnk_core.indexes.projection import (
 from ovnk_core.indexes.selection import SELECTION_WANT, PodSelection
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.manifest import policy_text
+from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
-from ovnk_core.model.tables import CLUSTER, NAMESPACE, NETWORK_POLICY, cluster_key
+from ovnk_core.model.tables import CLUSTER, NAMESPACE, NETWORK_POLICY
 from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, MEMBER, PORT_GROUPS, object_ids
 from ovnk_core.nb.match import (
     AddressSetRef,
@@ -76,7 +77,7 @@ class RuleKey(Key, frozen=True, order=True, cache_hash=True):
     index: int
 
 
-class SubjectRule(Value, frozen=True, kw_only=True):
+class SubjectRule(Value, frozen=True, kw_only=True, gc=False):
     """A rule with the pods it protects."""
 
     subject: PodSelection
@@ -90,6 +91,15 @@ class PeerSet(Key, frozen=True, cache_hash=True):
     family: Family
 
 
+class AclLogging(Value, frozen=True, kw_only=True, gc=False):
+    """Severities of a namespace's policy verdicts; empty means off."""
+
+    allow: str = ""
+    deny: str = ""
+
+
+ACL_LOGGING = Table[str, AclLogging]("network_policy.logging")
+"""By namespace; absent means off."""
 POLICY_RULE = Table[RuleKey, SubjectRule]("network_policy.rule")
 ISOLATED_NAMESPACE = SetTable[str, str]("network_policy.namespace")
 PEER_SET = SetTable[str, PeerSet]("network_policy.peer_set")
@@ -169,12 +179,19 @@ def _resolvers(key: RuleKey, subject: PodSelection, each: PolicyRule) -> tuple[P
     return peer_selections(key.policy.namespace, each) if each.peers else (EVERY_POD,)
 
 
-@rule(driver=ISOLATED_NAMESPACE, reads=(NAMESPACE,), out=(PORT_GROUPS, ACLS, MEMBER))
+@rule(driver=NAMESPACE, out=(ACL_LOGGING,))
+def acl_logging(read: Reader, key: NamespacedName, item: Namespace) -> Iterable[Output]:
+    """A namespace that asks for logging -> its severities, so that its other edits touch no ACL."""
+    if item.log_allow or item.log_deny:
+        yield ACL_LOGGING.row(key.name, AclLogging(allow=item.log_allow, deny=item.log_deny))
+
+
+@rule(driver=ISOLATED_NAMESPACE, reads=(ACL_LOGGING,), out=(PORT_GROUPS, ACLS, MEMBER))
 def isolation(read: Reader, key: tuple[str, str], row: None) -> Iterable[Output]:
     """A namespace with policies -> its two groups of isolated ports, each with a drop and an ARP/ND allowance."""
     namespace = key[1]
-    declared = read(NAMESPACE, cluster_key(namespace))
-    severity = declared.log_deny if declared is not None else ""
+    logging = read(ACL_LOGGING, namespace)
+    severity = logging.deny if logging is not None else ""
     for direction in DIRECTIONS:
         group, name = isolation_row(namespace, direction), isolation_name(namespace, direction)
         yield PORT_GROUPS.row(
@@ -211,15 +228,15 @@ def isolation(read: Reader, key: tuple[str, str], row: None) -> Iterable[Output]
 
 @rule(
     driver=POLICY_RULE,
-    reads=(CLUSTER_NETWORK, NAMESPACE, PORT_NUMBER),
+    reads=(CLUSTER_NETWORK, ACL_LOGGING, PORT_NUMBER),
     out=(ACLS, MEMBER, PEER_SET, ADDRESS_SETS, MEMBER_BINDING),
 )
 def rule_acls(read: Reader, key: RuleKey, row: SubjectRule) -> Iterable[Output]:
     """One rule -> one ACL per (selectors or block) and protocol, plus one per resolved number of a port name."""
-    network, namespace = read(CLUSTER_NETWORK, CLUSTER), read(NAMESPACE, cluster_key(key.policy.namespace))
+    network, logging = read(CLUSTER_NETWORK, CLUSTER), read(ACL_LOGGING, key.policy.namespace)
     if network is None:
         return
-    severity = namespace.log_allow if namespace is not None else ""
+    severity = logging.allow if logging is not None else ""
     for selection in peer_selections(key.policy.namespace, row.rule):
         for family in network.families:
             yield PEER_SET.member(ALL, PeerSet(selection, family))
@@ -359,4 +376,4 @@ def peer_address_set(read: Reader, key: tuple[str, PeerSet], row: None) -> Itera
     yield MEMBER_BINDING.member(ColumnId(row_id, "addresses"), Binding(peer.selection, AddressesOf(peer.family)))
 
 
-RULES = (policy, isolation, rule_acls, peer_address_set)
+RULES = (policy, acl_logging, isolation, rule_acls, peer_address_set)

@@ -110,9 +110,9 @@ class Compiler:
 
     def _columns(self, table: str, row: Row, index: int) -> dict[str, Any]:
         encoded: dict[str, Any] = {}
-        self._table(table, index)
+        columns = self._table(table, index).columns
         for name, datum in row.items():
-            column = self._column(table, name, index)
+            column = columns.get(name) or self._column(table, name, index)
             try:
                 encoded[name] = encode(column, datum)
             except (AssertionError, TypeError, AttributeError):

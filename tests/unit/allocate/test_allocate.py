@@ -194,3 +194,12 @@ def test_networks_that_contradict_each_other_together_are_refused() -> None:
 def test_ties_go_by_name_whatever_the_order(order: int) -> None:
     objects = [node("a", 1), node("b", 2), pod("x", "a"), pod("y", "a")][::order]
     assert where(cluster(network(), *objects)) == {"x": "10.128.0.3", "y": "10.128.0.4"}
+
+
+def test_a_pod_cannot_take_the_name_of_an_uplink_port() -> None:
+    rival = pod("a", "a") | {"metadata": {"name": "a", "namespace": "br-ex"}}
+    found = cluster(network(), rival, pod("x", "a"))
+    cluster(node("a", 1), base=found)
+    assert "uplink port of node a" in errors(found)["br-ex/a"].reason
+    assert where(found) == {"x": "10.128.0.3"}
+    found.engine.verify()

@@ -211,6 +211,7 @@ async def test_a_long_load_yields_to_the_loop() -> None:
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(tick)
-            await plane.replace(parse_objects([node("n1", "192.0.2.1"), *(pod(f"p{i}", "n1") for i in range(450))]))
+            nodes = [node(f"n{i}", f"192.0.2.{i + 1}") for i in range(8)]
+            await plane.replace(parse_objects([*nodes, *(pod(f"p{i}", f"n{i % 8}") for i in range(3200))]))
             tasks.cancel_scope.cancel()
         assert ticks > 3
