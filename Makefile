@@ -15,12 +15,12 @@ $(BIN)/python:
 	@scripts/venv $(PYTHON) $(VENV)
 
 $(VENV)/run.stamp: requirements/run.txt pyproject.toml $(shell find ovnk_core clients/cli -name '*.py' -o -name '*.json' 2>/dev/null) | $(BIN)/python
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/run.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
 	@rm -rf build *.egg-info && touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt $(VENV)/run.stamp
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@
 
 install: $(VENV)/run.stamp ## Install into .venv from the hashed lock file; leaves .venv/bin/ovnk
