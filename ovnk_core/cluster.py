@@ -233,7 +233,7 @@ class Cluster:
         nodes, pods = self._after(edits, NODE), self._after(edits, POD)
         if self._allocator is not None and network == self._network:
             before = self.engine.rows(POD)
-            moved = {key for key, pod in edits.get(POD, {}).items() if placement(pod) != placement(before.get(key))}
+            moved = [key for key, pod in edits.get(POD, {}).items() if placement(pod) != placement(before.get(key))]
             return self._allocator.settle(nodes, pods, changed_nodes=edits.get(NODE, {}), changed_pods=moved)
         recorded = self._recorded if self._network is None else self.decisions
         self._allocator = Allocator(network, recorded)

@@ -3,7 +3,7 @@
  objects         [Network] [NetworkOperator] [Node] [Namespace] [Pod] [NetworkPolicy]      floor 0, inputs
  decisions       [NodeDecision] [PodDecision]          settings  [Settings]                (allocate writes decisions)
                      |               |                               |
- derived basics      |          (endpoint)                    (cluster_network)
+ derived basics      |          (endpoint) -> endpoint, pod_place    (cluster_network)
                      |               |                               |
                 (node_place) <-------|-------------------------------+
                      |               |

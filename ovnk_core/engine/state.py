@@ -211,26 +211,27 @@ class SetState:
         if counts is None:
             counts = self.sets[key] = {}
         count = counts.get(element, 0)
-        self._touch(key, element, count)
+        before = self.old.get(key)
+        if before is None:
+            self.old[key] = {element: count}
+        else:
+            before.setdefault(element, count)
         counts[element] = count + 1
 
     def remove(self, key: Any, element: Any) -> None:
         counts = self.sets[key]
         count = counts[element]
-        self._touch(key, element, count)
+        before = self.old.get(key)
+        if before is None:
+            self.old[key] = {element: count}
+        else:
+            before.setdefault(element, count)
         if count > 1:
             counts[element] = count - 1
             return
         del counts[element]
         if not counts:
             del self.sets[key]
-
-    def _touch(self, key: Any, element: Any, count: int) -> None:
-        before = self.old.get(key)
-        if before is None:
-            self.old[key] = {element: count}
-        elif element not in before:
-            before[element] = count
 
     def settle(self) -> dict[Any, tuple[set[Any], set[Any]]]:
         """Net changes, key -> (appeared, vanished)."""

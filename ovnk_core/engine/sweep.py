@@ -18,6 +18,8 @@ from ovnk_core.engine.table import SetTable
 from ovnk_core.errors import BugError, FloorError, KeyClash, RuleFault
 
 State = TableState | SetState
+RUNS_AT_A_TIME = 256
+"""Between two chances to hand control back: a few milliseconds."""
 
 
 class _Reads:
@@ -99,14 +101,17 @@ class Sweep:
                 continue
             started = perf_counter_ns()
             if isinstance(step, RuleNode):
-                yield from self._run_rule(step)
+                keys = self._take_dirty(step)
+                for start in range(0, len(keys), RUNS_AT_A_TIME):
+                    self._run_rule(step, keys[start : start + RUNS_AT_A_TIME])
+                    yield
             else:
                 step.run(self._view, rebuild=rebuild)
+                yield
             for state in step.outs:
                 if state.old:
                     self._due |= state.settles
             step.counters.ns += perf_counter_ns() - started
-            yield
 
     def _settle(self, state: State) -> None:
         """All writers of a table have run: fix its net changes and wake whoever depends on them."""
@@ -125,14 +130,17 @@ class Sweep:
                     due |= run.node.step
         self._due = due
 
-    def _run_rule(self, node: RuleNode) -> Generator[None, None, None]:
+    def _take_dirty(self, node: RuleNode) -> list[Any]:
         keys = list(node.dirty)
         node.dirty.clear()
         if self._shuffle is not None:
             self._shuffle.shuffle(keys)
+        return keys
+
+    def _run_rule(self, node: RuleNode, keys: list[Any]) -> None:
         driver = self._states[node.rule.driver]
         self._reads.readable = node.readable
-        for count, key in enumerate(keys, 1):
+        for key in keys:
             row = driver.driver_row(key)
             run = node.runs.get(key)
             if row is ABSENT:
@@ -143,9 +151,6 @@ class Sweep:
             if run is None:
                 run = node.runs[key] = Run(node, key)
             self._repeat(run, row)
-            if not count & 255:
-                yield
-                self._reads.readable = node.readable
 
     def _repeat(self, run: Run, row: Any) -> None:
         node, reads, counters = run.node, self._reads, run.node.counters

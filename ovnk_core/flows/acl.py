@@ -42,6 +42,11 @@ _NEIGHBOUR = "nd || nd_ra || nd_rs || mldv1 || mldv2"
 _PRE_NEIGHBOUR = "nd || nd_rs || nd_ra || mldv1 || mldv2 || (udp && udp.src == 546 && udp.dst == 547)"
 _MONITOR = {"in": "eth.dst == $svc_monitor_mac", "out": "eth.src == $svc_monitor_mac"}
 
+_SIDES = {
+    "in": (f.LS_IN_PRE_ACL, f.LS_IN_ACL_HINT, f.LS_IN_ACL),
+    "out": (f.LS_OUT_PRE_ACL, f.LS_OUT_ACL_HINT, f.LS_OUT_ACL),
+}
+
 Static = tuple[str, int, str, Actions]
 
 HAS_ACLS = SetTable[RowId, RowId]("flow.has_acls")
@@ -49,11 +54,7 @@ HAS_ACLS = SetTable[RowId, RowId]("flow.has_acls")
 
 
 def _stateful(side: str) -> Iterator[Static]:
-    pre, hint, acl = (
-        (f.LS_IN_PRE_ACL, f.LS_IN_ACL_HINT, f.LS_IN_ACL)
-        if side == "in"
-        else (f.LS_OUT_PRE_ACL, f.LS_OUT_ACL_HINT, f.LS_OUT_ACL)
-    )
+    pre, hint, acl = _SIDES[side]
     yield pre, 110, _MONITOR[side], NEXT
     yield pre, 110, "eth.mcast", NEXT
     yield pre, 110, _PRE_NEIGHBOUR, NEXT
@@ -77,11 +78,7 @@ def _stateful(side: str) -> Iterator[Static]:
 
 
 def _stateless(side: str) -> Iterator[Static]:
-    pre, hint, acl = (
-        (f.LS_IN_PRE_ACL, f.LS_IN_ACL_HINT, f.LS_IN_ACL)
-        if side == "in"
-        else (f.LS_OUT_PRE_ACL, f.LS_OUT_ACL_HINT, f.LS_OUT_ACL)
-    )
+    pre, hint, acl = _SIDES[side]
     yield pre, 110, _MONITOR[side], NEXT
     yield pre, 0, "1", NEXT
     yield hint, 65535, "1", NEXT

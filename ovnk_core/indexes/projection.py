@@ -95,7 +95,10 @@ _UNCHANGED = (None, None)
 
 
 class _Projected:
-    """Shared body of the two relations: bindings x selected endpoints -> counted elements of targets."""
+    """Shared body of the two relations: bindings x selected endpoints -> counted elements of targets.
+
+    ``_targets`` are what each bound selection feeds, ``_selections`` the bound selections each pod is in.
+    """
 
     name: str
     binding: SetTable[Any, Any]
@@ -114,8 +117,8 @@ class _Projected:
             for binding in self._bindings[target]:
                 self._targets.setdefault(binding.selection, {})[(target, binding.projection)] = None
         endpoints = view.rows(ENDPOINT)
-        for selection, pods in view.sets(SELECTED).items():
-            for pod in pods:
+        for selection in self._targets:
+            for pod in view.members(SELECTED, selection):
                 self._selections.setdefault(pod, set()).add(selection)
                 self._emit(view, selection, endpoints[pod], add=True)
 
@@ -128,14 +131,12 @@ class _Projected:
 
     def _step_members(self, view: RelationView) -> None:
         changes = view.set_changes(SELECTED)
-        for selection, (_, vanished) in changes.items():
+        bound = [(selection, change) for selection, change in changes.items() if selection in self._targets]
+        for selection, (_, vanished) in bound:
             for pod in vanished:
-                mine = self._selections[pod]
-                mine.discard(selection)
-                if not mine:
-                    del self._selections[pod]
+                self._forget(pod, selection)
                 self._emit(view, selection, _before(view, pod), add=False)
-        for selection, (appeared, _) in changes.items():
+        for selection, (appeared, _) in bound:
             for pod in appeared:
                 self._selections.setdefault(pod, set()).add(selection)
                 # A pod that stays an endpoint joins with its old row; _step_endpoints then moves every set it is in.
@@ -160,18 +161,30 @@ class _Projected:
         was = self._bindings.get(target, set())
         now = self._wanted(view, target)
         for binding in was - now:
+            self._fill(view, target, binding, add=False)
             targets = self._targets[binding.selection]
             del targets[(target, binding.projection)]
             if not targets:
                 del self._targets[binding.selection]
-            self._fill(view, target, binding, add=False)
+                for pod in view.members(SELECTED, binding.selection):
+                    self._forget(pod, binding.selection)
         for binding in now - was:
-            self._targets.setdefault(binding.selection, {})[(target, binding.projection)] = None
+            if binding.selection not in self._targets:
+                self._targets[binding.selection] = {}
+                for pod in view.members(SELECTED, binding.selection):
+                    self._selections.setdefault(pod, set()).add(binding.selection)
+            self._targets[binding.selection][(target, binding.projection)] = None
             self._fill(view, target, binding, add=True)
         if now:
             self._bindings[target] = now
         else:
             self._bindings.pop(target, None)
+
+    def _forget(self, pod: NamespacedName, selection: PodSelection) -> None:
+        mine = self._selections[pod]
+        mine.discard(selection)
+        if not mine:
+            del self._selections[pod]
 
     def _fill(self, view: RelationView, target: Any, binding: Binding, *, add: bool) -> None:
         """All that one binding contributes to its target, in or out."""

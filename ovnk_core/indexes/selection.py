@@ -71,34 +71,30 @@ class _Postings:
             self.keys[number] = endpoint.key
         self.numbers[endpoint.key] = number
         _post(self.by_namespace, endpoint.key.namespace, number)
-        for label in endpoint.labels:
-            self._add(number, label)
+        self._relabel(number, {}, dict(endpoint.labels))
 
     def drop(self, key: NamespacedName, labels: LabelsByKey) -> None:
         number = self.numbers.pop(key)
         self.keys[number] = None
         self.free.append(number)
         _unpost(self.by_namespace, key.namespace, number)
-        for label in labels.items():
-            self._remove(number, label)
+        self._relabel(number, labels, {})
 
     def holds(self, namespace: str) -> bool:
         return namespace in self.by_namespace
 
-    def relabel(self, key: NamespacedName, old: LabelsByKey, new: LabelsByKey) -> None:
-        number = self.numbers[key]
-        for label in old.items() - new.items():
-            self._remove(number, label)
-        for label in new.items() - old.items():
-            self._add(number, label)
+    def relabel(self, key: NamespacedName, before: LabelsByKey, after: LabelsByKey) -> None:
+        self._relabel(self.numbers[key], before, after)
 
-    def _add(self, number: int, label: tuple[str, str]) -> None:
-        _post(self.by_label, label, number)
-        _post(self.by_key, label[0], number)
-
-    def _remove(self, number: int, label: tuple[str, str]) -> None:
-        _unpost(self.by_label, label, number)
-        _unpost(self.by_key, label[0], number)
+    def _relabel(self, number: int, before: LabelsByKey, after: LabelsByKey) -> None:
+        for label in before.items() - after.items():
+            _unpost(self.by_label, label, number)
+        for label in after.items() - before.items():
+            _post(self.by_label, label, number)
+        for name in before.keys() - after.keys():
+            _unpost(self.by_key, name, number)
+        for name in after.keys() - before.keys():
+            _post(self.by_key, name, number)
 
     def within(self, namespaces: Iterable[str], pods: LabelSelector) -> list[NamespacedName]:
         """Endpoints in any of ``namespaces`` that match ``pods``."""
@@ -219,9 +215,9 @@ class Selection:
 
     def _gone(self, view: RelationView) -> set[str]:
         """Namespaces that this transaction's deletions leave undeclared and empty."""
-        touched = {key.namespace for key, (_, new) in view.changes(ENDPOINT).items() if new is None}
-        touched |= {key.name for key, (_, new) in view.changes(NAMESPACE).items() if new is None}
-        return {name for name in touched & self._present.keys() if not self._exists(view, name)}
+        touched = [key.namespace for key, (_, new) in view.changes(ENDPOINT).items() if new is None]
+        touched += [key.name for key, (_, new) in view.changes(NAMESPACE).items() if new is None]
+        return {name for name in touched if name in self._present and not self._exists(view, name)}
 
     def _reconsider(self, view: RelationView, name: str, *, is_present: bool) -> None:
         """A namespace came, went, or has other labels: which selections see it now?"""
@@ -273,11 +269,10 @@ class Selection:
         self._labels[key] = after
         self._postings.relabel(key, before, after)
         affected: dict[PodSelection, None] = {}
-        for name in before.keys() | after.keys():
-            was_value, value = before.get(name), after.get(name)
-            if was_value != value:
-                affected.update(self._by_hinge.get((key.namespace, name, was_value), ()))
-                affected.update(self._by_hinge.get((key.namespace, name, value), ()))
+        for name, value in before.items() ^ after.items():
+            affected.update(self._by_hinge.get((key.namespace, name, value), ()))
+        for name in before.keys() ^ after.keys():
+            affected.update(self._by_hinge.get((key.namespace, name, None), ()))
         for selection in affected:
             was, now = selection.pods.matches(before), selection.pods.matches(after)
             if now and not was:

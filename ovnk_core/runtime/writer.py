@@ -72,8 +72,9 @@ class Writer:
         before = self._count_owned() if self._is_in_doubt else self._owned
         operations = self._collect()
         difference = diff.Difference(operations=operations, rows_owned=self._owned, rows_foreign=self._foreign)
-        objects = self._cluster.count() + len(self._cluster.refused)
-        diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
+        if any(isinstance(operation, Delete) for operation in operations):
+            objects = self._cluster.count() + len(self._cluster.refused)
+            diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
         self._pending.clear()
         # Set before the await, so that a doubt that arises meanwhile survives. Rows kept for refused objects are
         # known to no delta: while there are any, and once after, everything is compared.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output
-from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
+from ovnk_core.indexes.endpoint import POD_PLACE, PodPlace
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import (
     ACLS,
@@ -124,14 +124,14 @@ def _any_of(side: str, addresses: tuple[Address, ...]) -> str:
     return text(disj(*parts))
 
 
-@rule(driver=ENDPOINT, out=(SWITCH_PORTS, MEMBER))
-def pod_port(read: Reader, key: NamespacedName, endpoint: Endpoint) -> Iterable[Output]:
+@rule(driver=POD_PLACE, out=(SWITCH_PORTS, MEMBER))
+def pod_port(read: Reader, key: NamespacedName, place: PodPlace) -> Iterable[Output]:
     """An endpoint -> its port on its node's switch, with port security on the recorded addresses."""
     port = naming.pod_port_row(key)
-    address = " ".join((endpoint.mac, *map(str, endpoint.addresses)))
-    options = {"requested-chassis": endpoint.node}
-    if endpoint.uid:
-        options["iface-id-ver"] = endpoint.uid
+    address = " ".join((place.mac, *map(str, place.addresses)))
+    options = {"requested-chassis": place.node}
+    if place.uid:
+        options["iface-id-ver"] = place.uid
     yield SWITCH_PORTS.row(
         port,
         LogicalSwitchPort(
@@ -142,4 +142,4 @@ def pod_port(read: Reader, key: NamespacedName, endpoint: Endpoint) -> Iterable[
             external_ids=pairs_of({"namespace": key.namespace, "pod": "true"}),
         ),
     )
-    yield MEMBER.member(ColumnId(naming.node_switch_row(endpoint.node), "ports"), port)
+    yield MEMBER.member(ColumnId(naming.node_switch_row(place.node), "ports"), port)
