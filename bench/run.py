@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import machine
-from bench.scenarios import core, northbound
+from bench.scenarios import core, northbound, startup
 
-SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {"core": core.run, "northbound": northbound.run}
+SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
+    "core": core.run,
+    "northbound": northbound.run,
+    "startup": startup.run,
+}
 RESULTS = Path(__file__).parent / "results"
 
 

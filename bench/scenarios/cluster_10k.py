@@ -23,7 +23,8 @@ from ovnk_core.terms.port import PortRange, Transport
 
 SEED = 1
 NODES, NAMESPACES, PODS, POLICIES = 100, 200, 10_000, 1_000
-APPS, TEAMS = 8, 20
+APPS, HOT_APPS, TEAMS = 8, 3, 20
+"""Policies speak of the first ``HOT_APPS`` most of the time."""
 VERSIONS = ("v1", "v2", "v3", "v4")
 TIERS = ("front", "back", "data")
 PLATFORM = ("ingress", "monitoring", "mesh", "logging")
@@ -118,7 +119,7 @@ def _isolate(rng: random.Random, index: int, where: str) -> NetworkPolicy:
 
 def _from_apps(rng: random.Random, index: int, where: str) -> NetworkPolicy:
     """One application open to two others of its namespace."""
-    subject, *peers = rng.sample(range(APPS), 3)
+    subject, *peers = rng.sample(range(HOT_APPS), 3)
     rule = PolicyRule(
         peers=tuple(Peer(pods=is_label("app", app(peer))) for peer in peers), ports=(_port(rng), _port(rng))
     )
@@ -151,7 +152,7 @@ def _to_apps_and_blocks(rng: random.Random, index: int, where: str) -> NetworkPo
         PolicyRule(ports=(PolicyPort(protocol="UDP", ports=PortRange(53, 53)),)),
         PolicyRule(peers=(Peer(pods=sibling), Peer(block=block)), ports=(_port(rng),)),
     )
-    subject = is_label("app", app(rng.randrange(APPS)))
+    subject = is_label("app", app(rng.randrange(HOT_APPS)))
     return NetworkPolicy(
         name=f"policy-{index:04d}",
         namespace=where,
@@ -166,13 +167,16 @@ def _mixed(rng: random.Random, index: int, where: str) -> NetworkPolicy:
     """Both directions, with expressions on both sides."""
     released = selector([requirement("release", "Exists"), requirement("app", "NotIn", [app(rng.randrange(2))])])
     pair = selector([requirement("app", "In", [app(index % 2), app(rng.randrange(APPS))])])
-    team = selector([requirement("team", "In", [f"team-{rng.randrange(TEAMS):02d}" for _ in range(2)])])
-    both = Peer(namespaces=team, pods=is_label("app", rng.choice(PLATFORM)))
+    one_team, pair_of_teams = (
+        selector([requirement("team", "In", [f"team-{rng.randrange(TEAMS):02d}" for _ in range(size)])])
+        for size in (1, 2)
+    )
+    both = Peer(namespaces=pair_of_teams, pods=is_label("app", rng.choice(PLATFORM)))
     return NetworkPolicy(
         name=f"policy-{index:04d}",
         namespace=where,
         subject=pair,
-        ingress=(PolicyRule(peers=(Peer(pods=released),), ports=(_port(rng),)),),
+        ingress=(PolicyRule(peers=(Peer(namespaces=one_team, pods=released),), ports=(_port(rng),)),),
         egress=(PolicyRule(peers=(both,), ports=(_port(rng), PolicyPort(protocol="UDP"))),),
         is_egress=True,
     )

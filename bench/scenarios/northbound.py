@@ -19,7 +19,7 @@ from resource import RUSAGE_SELF, getrusage
 from time import perf_counter
 from typing import Any, Literal
 
-from bench.measure import percentiles, server_cpu_seconds, timed
+from bench.measure import percentiles, server_cpu_seconds
 from bench.scenarios import cluster_10k as made
 from bench.scenarios.core import label_change
 from ovnk_core.cluster import Cluster
@@ -35,12 +35,18 @@ DriverName = Literal["native", "ovsdbapp"]
 DRIVERS: tuple[DriverName, ...] = ("native", "ovsdbapp")
 GOAL_RATIO = 20
 EVENTS = 200
+ROUNDS = 2
 PATIENCE_S = 600.0
 
 
 def run() -> dict[str, Any]:
-    """Figures of each driver, and native against ovsdbapp."""
-    found: dict[str, Any] = {name: _measure_apart(name) for name in DRIVERS}
+    """Figures of each driver, and native against ovsdbapp.
+
+    The drivers take turns, and of each phase the round that cost the client least counts: a shared machine is not
+    equally fast from one minute to the next.
+    """
+    rounds = [{name: _measure_apart(name) for name in DRIVERS} for _ in range(ROUNDS)]
+    found: dict[str, Any] = {name: _least([each[name] for each in rounds]) for name in DRIVERS}
     native, ovsdbapp = found["native"], found["ovsdbapp"]
     ratios = {
         f"{phase}_client_cpu": round(ovsdbapp[phase]["client_cpu_seconds"] / native[phase]["client_cpu_seconds"], 1)
@@ -54,6 +60,14 @@ def run() -> dict[str, Any]:
         ),
     }
     return {**found, "ratios": ratios, "goals": goals}
+
+
+def _least(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Phase by phase, the round with the least client CPU."""
+    return {
+        phase: min((each[phase] for each in rounds), key=lambda cost: float(cost["client_cpu_seconds"]))
+        for phase in rounds[0]
+    }
 
 
 def _measure_apart(driver: DriverName) -> dict[str, Any]:
@@ -91,11 +105,11 @@ def _client_cpu() -> float:
 async def _measure(driver: DriverName, address: str, database: Path, server_pid: int) -> dict[str, Any]:
     items = made.items()
     cluster = Cluster()
-    _, core = timed(lambda: cluster.apply(items))
+    meter = _Meter(server_pid)
+    cluster.apply(items)
+    found: dict[str, Any] = {"core": meter.read()}
     gc.collect()
     gc.freeze()
-    meter = _Meter(server_pid)
-    found: dict[str, Any] = {"core": core}
 
     northbound = await _connected(driver, address)
     meter.start()
