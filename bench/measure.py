@@ -30,7 +30,7 @@ def timed(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
 def percentiles(seconds: Sequence[float]) -> dict[str, float]:
     """Microseconds: least, median, 99th percentile, and the least median of any 100 in a row.
 
-    The last is what an idle core would show: on a shared one, other people's work comes and goes in seconds.
+    The last hints at what a quieter machine would show. As the least of many it is biased low: no goal rests on it.
     """
     ordered = sorted(seconds)
     at = {"min_us": 0, "p50_us": len(ordered) // 2, "p99_us": min(len(ordered) - 1, len(ordered) * 99 // 100)}

@@ -3,8 +3,9 @@
 ``Cluster`` owns one engine, one allocator and the book of who was refused. It does no I/O and never awaits:
 ``control_plane`` and the command line drive it. An ``apply`` is one engine transaction, all or nothing.
 
-A refused object still exists. If an accepted version is known it stays in force; else a NetworkPolicy is replaced
-by its blocked stand-in, and rows that another kind still has in the northbound are kept there as they are (``kept``).
+A refused object still exists: its accepted version, in force or on record, stays; without one it fails closed (a policy
+isolates and allows nothing, a namespace is matched by no selector, a pod or node has no port). Of a file that cannot be
+read nobody knows what it holds, so as long as there is one, everything on record stays and nothing is deleted.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, effective_network
 from ovnk_core.model.decision import Decisions
+from ovnk_core.model.manifest import is_recorded
+from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared
 from ovnk_core.model.tables import (
     CLUSTER,
     NETWORK,
     NETWORK_OPERATOR,
-    NETWORK_POLICY,
     NODE,
     NODE_DECISION,
     OBJECT_TABLES,
@@ -43,14 +45,16 @@ from ovnk_core.topology.place import SETTINGS, Settings
 Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
 """By table and key; a value of None deletes."""
 NETWORK_KINDS = ("Network", "NetworkOperator")
+UNREADABLE = ("File", "Object")
+"""Kinds of refused input that could hold anything."""
 V = TypeVar("V")
 
 
 class Applied(Value, frozen=True, kw_only=True):
-    """What an apply did: the net delta of every table, and the allocation errors that stand after it."""
+    """What an apply did: the net delta of every table, and who waits for the allocator after it."""
 
     delta: Delta
-    errors: tuple[ObjectError, ...]
+    errors: dict[ObjectRef, ObjectError]
 
 
 class Cluster:
@@ -79,8 +83,9 @@ class Cluster:
 
     def count(self) -> int:
         """Objects in force, as declared: blocked stand-ins for refused ones do not count."""
-        blocked = sum(1 for policy in self.engine.rows(NETWORK_POLICY).values() if policy.blocked)
-        return sum(len(self.engine.rows(table)) for table in OBJECT_TABLES.values()) - blocked
+        return sum(
+            not _is_stand_in(item) for table in OBJECT_TABLES.values() for item in self.engine.rows(table).values()
+        )
 
     @property
     def network(self) -> ClusterNetwork:
@@ -89,17 +94,11 @@ class Cluster:
     @property
     def decisions(self) -> Decisions:
         """Everything decided so far, ready to be recorded."""
-        policies = self.engine.rows(NETWORK_POLICY)
         return Decisions(
             nodes={key.name: row for key, row in sorted(self.engine.rows(NODE_DECISION).items())},
             pods={str(key): row for key, row in sorted(self.engine.rows(POD_DECISION).items())},
-            policies={str(key): row for key, row in sorted(policies.items()) if not row.blocked},
+            accepted={ref: item for ref in self._in_force() if (item := self.get(ref)) and is_recorded(item)},
         )
-
-    @property
-    def kept(self) -> frozenset[ObjectRef]:
-        """Refused objects that are not in force here: what the northbound holds of them must stay as it is."""
-        return frozenset(ref for ref in self.refused if ref.kind != "NetworkPolicy" and self.get(ref) is None)
 
     @property
     def keeps_everything(self) -> bool:
@@ -107,10 +106,21 @@ class Cluster:
         return any(ref.kind in NETWORK_KINDS and self.get(ref) is None for ref in self.refused)
 
     @property
+    def problems(self) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+        """By object: why it is refused at the door, or waits for the allocator."""
+        found = {ref: refused.errors for ref, refused in self.refused.items()}
+        for ref, error in (self._allocator.errors if self._allocator else {}).items():
+            found[ref] = (*found.get(ref, ()), self._located(ref, error))
+        return found
+
+    @property
     def errors(self) -> tuple[ObjectError, ...]:
-        """Why objects are refused, at the door or by the allocator."""
-        at_door = [error for refused in self.refused.values() for error in refused.errors]
-        return (*at_door, *(self._allocator.errors.values() if self._allocator else ()))
+        """Every problem, flat."""
+        return tuple(error for errors in self.problems.values() for error in errors)
+
+    def _located(self, ref: ObjectRef, error: ObjectError) -> ObjectError:
+        source = self.sources.get(ref)
+        return error if error.source or source is None else error.at(str(source))
 
     def copy(self) -> Cluster:
         """An independent cluster with the same objects and decisions, to try things on."""
@@ -135,8 +145,12 @@ class Cluster:
     def replacing(self, loaded: Loaded) -> Generator[None, None, Applied]:
         """``replace`` in slices of a few milliseconds."""
         present = {item.ref for item in loaded.items} | {refused.ref for refused in loaded.refused}
+        refused = list(loaded.refused)
         gone = [ref for ref in self._refs() if ref not in present]
-        return self.applying(loaded.items, gone, loaded.refused)
+        if any(each.ref.kind in UNREADABLE for each in refused):
+            gone = [ref for ref in gone if ref.kind in UNREADABLE]
+            refused += [Refused(ref=ref, errors=()) for ref in self._recorded.accepted if ref not in present]
+        return self.applying(loaded.items, gone, refused)
 
     def apply(
         self, put: Iterable[Item] = (), delete: Iterable[ObjectRef] = (), refused: Iterable[Refused] = ()
@@ -149,15 +163,18 @@ class Cluster:
     ) -> Generator[None, None, Applied]:
         """``apply`` in slices; nothing is in force before the generator ends."""
         put, delete, refused = tuple(put), tuple(delete), tuple(refused)
+        if errors := self.contradictions(put):
+            touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
+            refused += tuple(Refused(ref=item.ref, errors=errors, source=str(item.source)) for item in touched)
+            put = tuple(item for item in put if item not in touched)
         edits: Edits = {}
         for item in put:
             edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
         for ref in delete:
             if ref.kind in OBJECT_TABLES:
                 edits.setdefault(OBJECT_TABLES[ref.kind], {})[ref.key] = None
-        for policy in self._stand_ins(refused):
-            edits.setdefault(NETWORK_POLICY, {})[policy.key] = policy
-        put, refused = self._consistent(edits, put, refused)
+        for kind, stand_in in self._stand_ins(refused):
+            edits.setdefault(OBJECT_TABLES[kind], {})[stand_in.key] = stand_in
         network = self._network_after(edits)
         settled = self._allocate(edits, network, refused)
         decided: Edits = {NODE_DECISION: settled.nodes, POD_DECISION: settled.pods}
@@ -173,7 +190,7 @@ class Cluster:
             raise
         self._network = network
         self._note(put, delete, refused)
-        return Applied(delta=delta, errors=tuple(settled.errors.values()))
+        return Applied(delta=delta, errors=settled.errors)
 
     def _note(self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]) -> None:
         for item in put:
@@ -182,8 +199,14 @@ class Cluster:
         for ref in delete:
             self.sources.pop(ref, None)
             self.refused.pop(ref, None)
-        for each in refused:
-            self.refused[each.ref] = each
+        self.refused.update({each.ref: each for each in refused if each.errors})
+
+    def _in_force(self) -> Iterator[ObjectRef]:
+        """What is declared, sorted by kind and name; blocked stand-ins do not count."""
+        for kind, table in OBJECT_TABLES.items():
+            for key, item in sorted(self.engine.rows(table).items()):
+                if not _is_stand_in(item):
+                    yield ObjectRef(kind, key.namespace, key.name)
 
     def _refs(self) -> Iterator[ObjectRef]:
         for kind, table in OBJECT_TABLES.items():
@@ -191,31 +214,30 @@ class Cluster:
                 yield ObjectRef(kind, key.namespace, key.name)
         yield from (ref for ref in self.refused if self.get(ref) is None)
 
-    def _stand_ins(self, refused: Iterable[Refused]) -> Iterator[NetworkPolicy]:
-        """Refused policies with nothing in force: the last accepted version on record, else the blocked stand-in."""
+    def _stand_ins(self, refused: Iterable[Refused]) -> Iterator[tuple[str, Declared]]:
+        """(kind, object) for refused objects with nothing in force: the version on record, else what fails closed."""
         for each in refused:
-            if each.stand_in is None:
+            kind = each.ref.kind
+            current = self.get(each.ref)
+            if kind not in OBJECT_TABLES or (current is not None and not _is_stand_in(current)):
                 continue
-            current = self.engine.rows(NETWORK_POLICY).get(each.stand_in.key)
-            if current is None or current.blocked:
-                yield self._recorded.policies.get(str(each.stand_in.key)) or each.stand_in
+            stand_in = self._recorded.accepted.get(each.ref) or each.stand_in
+            if stand_in is None and kind == "Namespace":
+                stand_in = Namespace(name=each.ref.name, is_blocked=True)
+            if stand_in is not None:
+                yield kind, stand_in
 
-    def _consistent(
-        self, edits: Edits, put: tuple[Item, ...], refused: tuple[Refused, ...]
-    ) -> tuple[tuple[Item, ...], tuple[Refused, ...]]:
-        """Each Network kind is sound by itself; if they contradict each other together, the edit of them is refused."""
+    def contradictions(self, put: Iterable[Item]) -> tuple[LimitError, ...]:
+        """Why Network objects, each sound by itself, cannot be true together with what is in force."""
         touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
-        conflicts = network_conflicts(self._network_after(edits)) if touched else ()
-        if not conflicts:
-            return put, refused
+        if not touched:
+            return ()
+        edits: Edits = {}
         for item in touched:
-            del edits[OBJECT_TABLES[item.ref.kind]][item.ref.key]
-        errors = tuple(
-            LimitError(conflict, kind="Network", name="cluster", source=str(touched[0].source))
-            for conflict in conflicts
-        )
-        together = tuple(Refused(ref=item.ref, errors=errors, source=str(item.source)) for item in touched)
-        return tuple(item for item in put if item not in touched), (*refused, *together)
+            edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
+        source = str(touched[0].source)
+        conflicts = network_conflicts(self._network_after(edits))
+        return tuple(LimitError(conflict, kind="Network", name="cluster", source=source) for conflict in conflicts)
 
     def _network_after(self, edits: Edits) -> ClusterNetwork:
         if self._network is not None and NETWORK not in edits and NETWORK_OPERATOR not in edits:
@@ -256,6 +278,11 @@ class Cluster:
             key = NamespacedName(*text.split("/", 1)) if "/" in text else NamespacedName("", text)
             if ObjectRef(kind, key.namespace, key.name) not in kept:
                 yield key
+
+
+def _is_stand_in(item: Declared) -> bool:
+    """Whether it only holds the place of a refused object."""
+    return (isinstance(item, NetworkPolicy) and bool(item.blocked)) or (isinstance(item, Namespace) and item.is_blocked)
 
 
 class _Layered(Mapping[NamespacedName, V]):

@@ -10,23 +10,23 @@ an API server) is stated with ``replace``: there a refused object keeps its last
 
 One task writes to the northbound; applies only tell it that there is something to do, so a slow database holds up
 nobody and any number of applies become one transaction. Nothing here is global: several planes may live in one
-process. Every method may be cancelled at any await; what was accepted stays accepted.
+process. Every method may be cancelled at any await; what was accepted stays accepted, and leaving the block gives it
+``timeout_s`` to reach the northbound.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
 from anyio.abc import TaskGroup
 
-from ovnk_core.cluster import Applied, Cluster
+from ovnk_core.cluster import NETWORK_KINDS, Applied, Cluster
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import NotFound, ObjectError, OvnkError, Rejected, SouthError, UnknownOutcome, Unreachable
-from ovnk_core.features.network_policy.rules import ACCEPTED_KEY
+from ovnk_core.errors import GuardError, NotFound, ObjectError, OvnkError, Rejected, SouthError, Unreachable
 from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import accepted_texts
@@ -41,12 +41,12 @@ from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
 from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_core.reconcile.recall import Recalled, recall
-from ovnk_core.runtime.broadcast import Broadcast, Event, Progress
+from ovnk_core.runtime.broadcast import Broadcast, Event, Progress, Watch
 from ovnk_core.runtime.writer import Flushed, Writer
 from ovnk_core.terms.label import LabelSelector
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import NODE_ID_KEY, Settings
+from ovnk_core.topology.place import Settings
 from ovnk_core.trace.question import Answer, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine as TraceEngine
@@ -58,18 +58,20 @@ READ_BACK_S = 0.1
 
 
 class Result(Value, frozen=True, kw_only=True):
-    """What became of one object of a batch."""
+    """What became of one object of a batch. ``is_waiting``: it is in force, but there is no subnet or address for it
+    yet, and ``errors`` say why."""
 
     ref: ObjectRef
     errors: tuple[ObjectError, ...] = ()
+    is_waiting: bool = False
 
     @property
     def is_accepted(self) -> bool:
-        return not self.errors
+        return not self.errors or self.is_waiting
 
 
 class Receipt(Value, frozen=True, kw_only=True):
-    """``revision`` to wait for; unchanged when the batch was refused. ``results`` in the order of the batch."""
+    """``revision`` to wait for; unchanged when the batch was refused. ``results``: accepted objects first."""
 
     revision: int
     results: tuple[Result, ...]
@@ -103,7 +105,8 @@ class ControlPlane:
         self._timeout_s = timeout_s
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
-        self._broadcast, self._written = Broadcast(), Progress()
+        self._broadcast, self._written, self._served = Broadcast(), Progress(), Progress()
+        self._requests = -1
         self._lock = anyio.Lock()
         self._wake = anyio.Event()
         self._exit = AsyncExitStack()
@@ -113,7 +116,7 @@ class ControlPlane:
         self.last_flush = Flushed(operations={}, rows_owned=0, rows_foreign=0)
 
     async def __aenter__(self) -> Self:
-        await self._northbound.connect(mirrored())
+        await self._northbound.connect(mirrored(), timeout_s=self._timeout_s)
         self._exit.push_async_callback(self._northbound.close)
         try:
             recorded = _merge(self._recorded, self._recall())
@@ -138,7 +141,19 @@ class ControlPlane:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        await self._exit.__aexit__(kind, error, at)
+        if error is None and self._writes and self._served.failure is None:
+            with anyio.move_on_after(self._timeout_s), suppress(OvnkError):
+                await self._served.wait(self._requests)
+        self._broadcast.close()
+        try:
+            await self._exit.__aexit__(kind, error, at)
+        except BaseExceptionGroup as group:
+            # The task group wraps whatever ended the block; a caller's own exception goes on as it is.
+            alone = group.exceptions[0] if len(group.exceptions) == 1 else None
+            if alone is None:
+                raise
+            if alone is not error:
+                raise alone from None
 
     # ------------------------------------------------------------------ declaring
 
@@ -150,39 +165,58 @@ class ControlPlane:
     async def apply(self, objects: Iterable[Mapping[str, Any]]) -> Receipt:
         """Add or change objects, given as manifests. All are accepted, or none is and nothing changes."""
         loaded = parse_objects(objects)
-        refused = {each.ref: each.errors for each in loaded.refused}
-        if refused:
-            accepted = [Result(ref=item.ref) for item in loaded.items]
-            results = [*accepted, *(Result(ref=ref, errors=errors) for ref, errors in refused.items())]
-            return Receipt(revision=self.revision, results=tuple(results), warnings=_texts(loaded))
         async with self._lock:
+            refused = self._refusals(loaded)
+            if refused:
+                accepted = [Result(ref=item.ref) for item in loaded.items if item.ref not in refused]
+                results = (*accepted, *(Result(ref=ref, errors=errors) for ref, errors in refused.items()))
+                return Receipt(revision=self.revision, results=results, warnings=_texts(loaded))
             self._unbuilt = tuple(sorted({*self._unbuilt, *loaded.unbuilt}))
             applied = await self._drive(self.cluster.applying(loaded.items, (), ()))
             self._committed(applied)
-        return Receipt(
-            revision=self.revision,
-            results=tuple(Result(ref=item.ref) for item in loaded.items),
-            warnings=_texts(loaded),
-        )
+        return self._receipt(loaded)
+
+    def _refusals(self, loaded: Loaded) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+        """Why a request is refused, by object: at the door, or because Networks contradict each other."""
+        refused: dict[ObjectRef, tuple[ObjectError, ...]] = {each.ref: each.errors for each in loaded.refused}
+        if conflicts := self.cluster.contradictions(loaded.items):
+            refused |= {item.ref: conflicts for item in loaded.items if item.ref.kind in NETWORK_KINDS}
+        return refused
+
+    def _receipt(self, loaded: Loaded) -> Receipt:
+        problems = self.cluster.problems
+        accepted = [
+            Result(
+                ref=item.ref,
+                errors=problems.get(item.ref, ()),
+                is_waiting=item.ref in problems and item.ref not in self.cluster.refused,
+            )
+            for item in loaded.items
+        ]
+        refused = [Result(ref=each.ref, errors=each.errors) for each in loaded.refused]
+        return Receipt(revision=self.revision, results=(*accepted, *refused), warnings=_texts(loaded))
 
     async def delete(self, refs: Iterable[ObjectRef]) -> Receipt:
         """Remove objects. Raises NotFound (and removes nothing) when one is not there."""
         gone = tuple(refs)
         async with self._lock:
-            for ref in gone:
-                if self.cluster.get(ref) is None:
-                    raise NotFound(f"{ref} does not exist")
+            self._require(gone)
+            self._unbuilt = tuple(ref for ref in self._unbuilt if ref not in gone)
             self._committed(await self._drive(self.cluster.applying((), gone, ())))
         return Receipt(revision=self.revision, results=tuple(Result(ref=ref) for ref in gone))
+
+    def _require(self, refs: Iterable[ObjectRef]) -> None:
+        """Raise NotFound for the first object that is neither in force, refused nor of a kind not built yet."""
+        for ref in refs:
+            if self.cluster.get(ref) is None and ref not in self.cluster.refused and ref not in self._unbuilt:
+                raise NotFound(f"{ref} does not exist")
 
     async def replace(self, loaded: Loaded) -> Receipt:
         """Make a source of truth's content the whole truth. Refused objects stay in force as last accepted."""
         async with self._lock:
             self._unbuilt = loaded.unbuilt
             self._committed(await self._drive(self.cluster.replacing(loaded)))
-        refused = [Result(ref=each.ref, errors=each.errors) for each in loaded.refused]
-        accepted = [Result(ref=item.ref) for item in loaded.items]
-        return Receipt(revision=self.revision, results=(*accepted, *refused), warnings=_texts(loaded))
+        return self._receipt(loaded)
 
     @staticmethod
     async def _drive(steps: Generator[None, None, Applied]) -> Applied:
@@ -206,6 +240,9 @@ class ControlPlane:
             self._flows.advance(delta)
         self._tracer = None
         self._broadcast.send(_events(self.revision, delta))
+        self._requests += 1
+        for progress in (self._written, self._served):
+            progress.failure = None
         self._wake.set()
 
     # ------------------------------------------------------------------ asking
@@ -231,9 +268,13 @@ class ControlPlane:
             and (selector is None or selector.matches(dict(getattr(item, "labels", ()))))
         )
 
-    def watch(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> AsyncIterator[Event]:
+    def watch(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> Watch:
         """A snapshot, ``synced``, then every change in revision order; ``resync`` and a new snapshot when too slow."""
         wanted = frozenset(kinds or OBJECT_TABLES)
+
+        unknown = wanted - OBJECT_TABLES.keys()
+        if unknown:
+            raise NotFound(f"no kind {', '.join(sorted(unknown))}; known: {', '.join(OBJECT_TABLES)}")
 
         def snapshot() -> tuple[int, list[Event]]:
             found = [
@@ -244,12 +285,7 @@ class ControlPlane:
             ]
             return self.revision, found
 
-        async def events() -> AsyncIterator[Event]:
-            async for event in self._broadcast.subscribe(snapshot, buffer):
-                if event.ref is None or event.ref.kind in wanted:
-                    yield event
-
-        return events()
+        return self._broadcast.watch(snapshot, wanted, buffer)
 
     async def trace(
         self, source: str, target: str, *, protocol: str = "tcp", port: int | None = None, engine: TraceEngine = "both"
@@ -280,12 +316,15 @@ class ControlPlane:
         self, objects: Iterable[Mapping[str, Any]] = (), delete: Iterable[ObjectRef] = ()
     ) -> tuple[Receipt, Difference]:
         """What an apply would do, without doing it: per-object results and operations. Costs a copy of the cluster."""
-        loaded = parse_objects(objects)
+        loaded, gone = parse_objects(objects), tuple(delete)
+        self._require(gone)
+        refused = self._refusals(loaded)
         twin = self.cluster.copy()
-        twin.apply(loaded.items if not loaded.refused else (), delete, ())
+        if not refused:
+            twin.apply(loaded.items, gone, ())
         writer = Writer(twin, self._northbound, adopt=self._adopt, allow_prune=True)
-        results = [Result(ref=item.ref) for item in loaded.items]
-        results += [Result(ref=each.ref, errors=each.errors) for each in loaded.refused]
+        results = [Result(ref=item.ref) for item in loaded.items if item.ref not in refused]
+        results += [Result(ref=ref, errors=errors) for ref, errors in refused.items()]
         receipt = Receipt(revision=self.revision, results=tuple(results), warnings=_texts(loaded))
         return receipt, writer.difference()
 
@@ -302,13 +341,16 @@ class ControlPlane:
     # ------------------------------------------------------------------ following
 
     async def wait(self, revision: int | None = None, stage: Stage = "nb", *, timeout_s: float | None = None) -> None:
-        """Until ``revision`` (now, by default) is in the northbound, translated by northd, or on every chassis.
+        """Until ``revision`` (by default all that was asked for so far) is in the northbound, taken up by northd, or on
+        every chassis.
 
         Raises what stopped the writer (Conflict, GuardError, Rejected), TimeoutError, or Unreachable when no chassis
         is registered that could acknowledge ``hv``.
         """
-        target = self.revision if revision is None else revision
-        await self._written.wait(target, timeout_s)
+        if revision is None:
+            await self._served.wait(self._requests, timeout_s)
+        else:
+            await self._written.wait(revision, timeout_s)
         if stage == "nb":
             return
         with anyio.fail_after(timeout_s if timeout_s is not None else float("inf")):
@@ -336,30 +378,34 @@ class ControlPlane:
             await self._flush()
 
     async def _flush(self) -> None:
-        is_unknown = False
+        is_second_look = False
         while True:
             async with self._lock:
-                revision = self.revision
+                revision, requests = self.revision, self._requests
                 try:
                     with anyio.CancelScope(shield=True):
                         self.last_flush = await self._writer.flush()
                 except SouthError as error:
                     failure, delay = error, error.retry_after_s
                 except OvnkError as error:
-                    self._written.fail(error)
+                    self._fail(error)
                     return
                 else:
                     self._written.advance(revision)
+                    self._served.advance(requests)
                     return
-            if isinstance(failure, Rejected) and is_unknown:
-                # What we sent before was committed after all: compared with a current mirror nothing is left to do.
-                is_unknown, delay = False, READ_BACK_S
-            elif delay is None:
-                self._written.fail(failure)
+            if isinstance(failure, Rejected) and not is_second_look:
+                # Most likely the mirror was behind: what we sent before was committed after all, or another writer was
+                # faster. Compared with a current mirror, what is left is a real refusal.
+                is_second_look, delay = True, READ_BACK_S
+            if delay is None:
+                self._fail(failure)
                 return
-            else:
-                is_unknown = is_unknown or isinstance(failure, UnknownOutcome)
             await anyio.sleep(delay)
+
+    def _fail(self, error: OvnkError) -> None:
+        for progress in (self._written, self._served):
+            progress.fail(error)
 
     async def _repair(self) -> None:
         """Somebody else changed rows of ours: put them back."""
@@ -370,21 +416,21 @@ class ControlPlane:
                 self._wake.set()
 
     async def purge(self) -> dict[str, int]:
-        """Remove exactly our rows from the northbound; operations by verb."""
+        """Remove exactly our rows from the northbound; operations by verb. For a plane that does not write."""
+        if self._writes:
+            raise GuardError("this plane would put purged rows back: open it with writes=False to purge")
         async with self._lock:
             return await self._writer.purge()
 
     # ------------------------------------------------------------------ remembering
 
     def _recall(self) -> Decisions:
-        actual = {table: self._northbound.rows(table) for table in TABLES}
-        return decisions_of(recall(actual, accepted_key=ACCEPTED_KEY, node_id_key=NODE_ID_KEY))
+        return decisions_of(recall({table: self._northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}))
 
 
 def decisions_of(recalled: Recalled) -> Decisions:
     """Recalled rows as decisions."""
-    policies = accepted_texts(recalled.policies.values())
-    return Decisions(nodes=recalled.nodes, pods=recalled.pods, policies=policies)
+    return Decisions(nodes=recalled.nodes, pods=recalled.pods, accepted=accepted_texts(recalled.accepted))
 
 
 def _merge(first: Decisions, second: Decisions) -> Decisions:
@@ -392,12 +438,13 @@ def _merge(first: Decisions, second: Decisions) -> Decisions:
     return Decisions(
         nodes={**first.nodes, **second.nodes},
         pods={**first.pods, **second.pods},
-        policies={**first.policies, **second.policies},
+        accepted={**first.accepted, **second.accepted},
     )
 
 
 def _texts(loaded: Loaded) -> tuple[str, ...]:
-    return tuple(f"{warning.source}: {warning.text}" for warning in loaded.warnings)
+    unknown = (f"{kind}: unknown kind, skipped ({count})" for kind, count in loaded.unknown)
+    return (*(f"{warning.source}: {warning.text}" for warning in loaded.warnings), *unknown)
 
 
 def _events(revision: int, delta: Delta) -> Iterable[Event]:

@@ -50,6 +50,18 @@ class ObjectError(OvnkError):
         self.value, self.reason, self.fix, self.source = value, reason, fix, source
         super().__init__(str(self))
 
+    def at(self, source: str) -> ObjectError:
+        """The same error with the place it is written at."""
+        return type(self)(
+            self.reason,
+            kind=self.kind,
+            name=self.name,
+            path=self.path,
+            value=self.value,
+            fix=self.fix,
+            source=source,
+        )
+
     def __str__(self) -> str:
         head = f"{self.source}: " if self.source else ""
         who = " ".join(part for part in (self.kind, self.name) if part)

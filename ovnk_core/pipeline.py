@@ -3,7 +3,7 @@
  objects         [Network] [NetworkOperator] [Node] [Namespace] [Pod] [NetworkPolicy]      floor 0, inputs
  decisions       [NodeDecision] [PodDecision]          settings  [Settings]                (allocate writes decisions)
                      |               |                               |
- derived basics      |          (endpoint) -> endpoint, pod_place    (cluster_network)
+ derived basics      |          (endpoint)                    (cluster_network)
                      |               |                               |
                 (node_place) <-------|-------------------------------+
                      |               |
@@ -32,6 +32,7 @@ from ovnk_core.indexes.selection import Selection
 from ovnk_core.topology.cluster import cluster_groups, cluster_router, control_plane_policing
 from ovnk_core.topology.gateway import gateway_nat, gateway_router, gateway_routes, node_policies
 from ovnk_core.topology.place import cluster_network, node_place
+from ovnk_core.topology.record import namespace_record, network_record, operator_record
 from ovnk_core.topology.switch import node_switch, own_node, pod_port
 
 BASICS: tuple[Node, ...] = (cluster_network, endpoint, node_place)
@@ -47,6 +48,9 @@ TOPOLOGY: tuple[Node, ...] = (
     gateway_routes,
     gateway_nat,
     node_policies,
+    namespace_record,
+    network_record,
+    operator_record,
 )
 ROOMS: tuple[Room, ...] = (network_policy.ROOM,)
 """The only list of rooms."""

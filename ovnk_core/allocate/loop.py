@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from ovnk_core.allocate.nodes import NodeAllocator
-from ovnk_core.allocate.pods import PodAllocator
+from ovnk_core.allocate.pods import PodAllocator, address_held
 from ovnk_core.errors import ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision
@@ -180,14 +180,8 @@ class Allocator:
             elif address in other.addresses and _precedence(pod) < _precedence(other):
                 self._drop_pod(holder, changes)
                 self._waiting_pods.add(holder)
-                self.errors[ObjectRef("Pod", holder.namespace, holder.name)] = ObjectError(
-                    f"its address is held by the newer pod {pod.key}",
-                    kind="Pod",
-                    name=str(holder),
-                    path='metadata.annotations["k8s.ovn.org/pod-networks"]',
-                    value=str(address),
-                    fix="delete one of the two pods",
-                )
+                error = address_held(holder, address, pod.key, is_newer=True)
+                self.errors[ObjectRef("Pod", holder.namespace, holder.name)] = error
 
 
 def _namesake(node: Node) -> NamespacedName:

@@ -1,7 +1,7 @@
 """Node subnets and node ids.
 
-What a node's annotations say is claimed first; what is recorded is kept while it still lies in the cluster's
-networks; what is missing is taken from the lowest free slot. Nodes are served in name order.
+What a node's annotations say is claimed first; what is recorded is kept while it still is a node subnet of the
+cluster's networks; what is missing is taken from the lowest free slot. Nodes are served in name order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class _Range:
         self.pool = Pool(0, (1 << (self.bits - entry.cidr.prefix)) - 1)
 
     def slots(self, subnet: Cidr) -> range:
-        """Slots a subnet covers; an annotated subnet may be larger or smaller than ours."""
+        """Slots a subnet covers; a recorded subnet may be larger or smaller than ours, from before a change."""
         shift = BITS[self.cidr.family] - self.bits
         return range((subnet.value - self.cidr.value) >> shift, ((subnet.last - self.cidr.value) >> shift) + 1)
 
@@ -81,11 +81,13 @@ class NodeAllocator:
     def _subnet(self, node: Node, recorded: NodeDecision | None, family: Family) -> Cidr:
         for subnet in node.subnets:
             if subnet.family == family and self._is_inside(subnet):
+                if not self._has_width(subnet):
+                    raise self._other_width(node, subnet)
                 if self._claim(subnet, node.name):
                     return subnet
                 raise _taken(node, "k8s.ovn.org/node-subnets", str(subnet), self._holder(subnet))
         for subnet in recorded.subnets if recorded else ():
-            if subnet.family == family and self._is_inside(subnet) and self._claim(subnet, node.name):
+            if subnet.family == family and self._has_width(subnet) and self._claim(subnet, node.name):
                 return subnet
         for each in self._ranges:
             if each.cidr.family == family:
@@ -100,16 +102,17 @@ class NodeAllocator:
         )
 
     def _node_id(self, node: Node, recorded: NodeDecision | None) -> int:
-        wanted = node.node_id
+        wanted, annotation, shown = node.node_id, "k8s.ovn.org/node-id", str(node.node_id)
         for interface in node.join:
             base = JOIN[interface.family]
             if base.contains(interface.address):
-                wanted = interface.address.value - base.value
+                wanted, annotation = interface.address.value - base.value, "k8s.ovn.org/node-gateway-router-lrp-ifaddr"
+                shown = str(interface)
                 break
         if wanted is not None:
             if self._ids.claim(wanted, node.name):
                 return wanted
-            raise _taken(node, "k8s.ovn.org/node-id", str(wanted), self._ids.owner(wanted))
+            raise _taken(node, annotation, shown, self._ids.owner(wanted))
         if recorded is not None and recorded.node_id and self._ids.claim(recorded.node_id, node.name):
             return recorded.node_id
         slot = self._ids.take(node.name)
@@ -119,6 +122,22 @@ class NodeAllocator:
 
     def _is_inside(self, subnet: Cidr) -> bool:
         return any(each.cidr.covers(subnet) for each in self._ranges)
+
+    def _has_width(self, subnet: Cidr) -> bool:
+        return any(each.cidr.covers(subnet) and each.bits == subnet.prefix for each in self._ranges)
+
+    def _other_width(self, node: Node, subnet: Cidr) -> ObjectError:
+        """Routes by source of unequal length would shadow connected routes: see clusterNetwork's own check."""
+        bits = next(each.bits for each in self._ranges if each.cidr.covers(subnet))
+        return ObjectError(
+            f"must be a /{bits}, the hostPrefix of its clusterNetwork entry, because OVN prefers a longer route by"
+            " source to the connected route of another node",
+            kind="Node",
+            name=node.name,
+            path='metadata.annotations["k8s.ovn.org/node-subnets"]',
+            value=str(subnet),
+            fix="annotate a subnet of that length, or remove the annotation to have one allocated",
+        )
 
     def _slots(self, subnet: Cidr) -> Iterator[tuple[Pool, int]]:
         for each in self._ranges:

@@ -14,6 +14,8 @@ from ovnk_core.model.pod import Pod
 from ovnk_core.terms.address import Address, Cidr, mac_of
 from ovnk_core.terms.name import NamespacedName
 
+ADDRESS_PATH = 'status.podIPs or metadata.annotations["k8s.ovn.org/pod-networks"]'
+"""The model keeps a pod's addresses, not which of the two said them."""
 FIRST_POD_OFFSET = 3
 """Below: the network, the router (.1) and the management port (.2)."""
 
@@ -77,15 +79,7 @@ class PodAllocator:
             if subnet.contains(address):
                 if pool.claim(address.value - subnet.value, pod.key):
                     return address
-                holder = pool.owner(address.value - subnet.value)
-                raise ObjectError(
-                    f"its address is held by {f'pod {holder}' if isinstance(holder, NamespacedName) else holder}",
-                    kind="Pod",
-                    name=str(pod.key),
-                    path='metadata.annotations["k8s.ovn.org/pod-networks"]',
-                    value=str(address),
-                    fix="delete one of the two pods",
-                )
+                raise address_held(pod.key, address, pool.owner(address.value - subnet.value))
         for address in kept:
             if subnet.contains(address) and pool.claim(address.value - subnet.value, pod.key):
                 return address
@@ -109,3 +103,17 @@ class PodAllocator:
             if subnet.family == 4:
                 pool.claim(subnet.size - 1, "broadcast")
         return pool
+
+
+def address_held(key: NamespacedName, address: Address, holder: object, *, is_newer: bool = False) -> ObjectError:
+    """Another pod, or the network itself, has the address that a pod carries."""
+    is_pod = isinstance(holder, NamespacedName)
+    who = f"the newer pod {holder}" if is_newer else f"pod {holder}" if is_pod else holder
+    return ObjectError(
+        f"its address is held by {who}",
+        kind="Pod",
+        name=str(key),
+        path=ADDRESS_PATH,
+        value=str(address),
+        fix="delete one of the two pods" if is_pod else "give the pod another address, or none to have one allocated",
+    )

@@ -19,7 +19,7 @@ from ovnk_core.model.tables import (
     POD_DECISION,
     cluster_key,
 )
-from ovnk_core.topology.place import SETTINGS, assumptions
+from ovnk_core.topology.place import SETTINGS, assumptions, not_hosts
 
 SHOWN = 3
 
@@ -42,7 +42,7 @@ def _configuration(cluster: Cluster) -> Iterator[str]:
 def _nodes(cluster: Cluster) -> Iterator[str]:
     by_text: dict[str, list[str]] = {}
     for key, node in sorted(cluster.engine.rows(NODE).items()):
-        for text in assumptions(node):
+        for text in (*assumptions(node), *not_hosts(node, cluster.network)):
             by_text.setdefault(text, []).append(key.name)
     for text, names in by_text.items():
         yield f"{_some('node', names)}: {text}"

@@ -34,22 +34,12 @@ class Endpoint(Value, frozen=True, kw_only=True, gc=False):
         return next((address for address in self.addresses if address.family == family), None)
 
 
-class PodPlace(Value, frozen=True, kw_only=True, gc=False):
-    """The part of an endpoint that its switch port is made of. Labels change often and are none of it."""
-
-    node: str
-    addresses: tuple[Address, ...]
-    mac: str
-    uid: str
-
-
 ENDPOINT = Table[NamespacedName, Endpoint]("endpoint")
-POD_PLACE = Table[NamespacedName, PodPlace]("pod_place")
 
 
-@rule(driver=POD, reads=(POD_DECISION, NODE_DECISION), out=(ENDPOINT, POD_PLACE))
+@rule(driver=POD, reads=(POD_DECISION, NODE_DECISION), out=(ENDPOINT,))
 def endpoint(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]:
-    """A running pod with recorded addresses on a known node -> its endpoint, and its place."""
+    """A running pod with recorded addresses on a known node -> its endpoint."""
     if pod.is_host_network or pod.is_completed or not pod.node:
         return
     decision = read(POD_DECISION, key)
@@ -67,4 +57,3 @@ def endpoint(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]:
             ports=pod.ports,
         ),
     )
-    yield POD_PLACE.row(key, PodPlace(node=pod.node, addresses=decision.addresses, mac=decision.mac, uid=pod.uid))

@@ -34,8 +34,11 @@ class PodSelection(Key, frozen=True, cache_hash=True):
     namespaces: LabelSelector | None = None
     pods: LabelSelector = EVERYTHING
 
-    def sees(self, namespace: str, labels: Labels) -> bool:
-        return self.namespace == namespace if self.namespaces is None else self.namespaces.matches(dict(labels))
+    def sees(self, namespace: str, labels: Labels | None) -> bool:
+        """Whether it looks into a namespace; one whose labels are unknown only by its own name."""
+        if self.namespaces is None:
+            return self.namespace == namespace
+        return labels is not None and self.namespaces.matches(dict(labels))
 
     def __str__(self) -> str:
         where = f"namespace {self.namespace}" if self.namespaces is None else f"namespaces with {self.namespaces}"
@@ -157,7 +160,8 @@ class Selection:
             self._postings.put(endpoint)
             self._labels[endpoint.key] = dict(endpoint.labels)
         names = {key.name for key in view.rows(NAMESPACE)} | self._postings.by_namespace.keys()
-        self._present = {name: _namespace_labels(view, name) for name in names}
+        found = ((name, _namespace_labels(view, name)) for name in names)
+        self._present = {name: labels for name, labels in found if labels is not None}
         for selection in view.sets(SELECTION_WANT):
             self._activate(view, selection)
 
@@ -281,8 +285,10 @@ class Selection:
                 view.remove(SELECTED, selection, key)
 
 
-def _namespace_labels(view: RelationView, name: str) -> LabelsByKey:
-    return dict(labels_of(name, view.rows(NAMESPACE).get(cluster_key(name))))
+def _namespace_labels(view: RelationView, name: str) -> LabelsByKey | None:
+    """None: unknown, so no selector that chooses namespaces may see it."""
+    labels = labels_of(name, view.rows(NAMESPACE).get(cluster_key(name)))
+    return None if labels is None else dict(labels)
 
 
 def _hinges(selection: PodSelection, namespace: str) -> Iterator[Hinge]:

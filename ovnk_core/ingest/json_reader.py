@@ -1,8 +1,9 @@
-"""JSON text -> one document. Stricter than Python's default: no repeated keys, no NaN, no lone surrogates."""
+"""JSON text -> one document. Stricter than Python's default: no repeated keys, NaN, infinities or lone surrogates."""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -32,7 +33,7 @@ def read_json(text: str, file: str) -> Document | Unreadable:
         return mapping
 
     try:
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_refuse_constant)
+        value = json.loads(text, object_pairs_hook=pairs, parse_constant=_refuse_constant, parse_float=_finite)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -51,6 +52,14 @@ def read_json(text: str, file: str) -> Document | Unreadable:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """A number beyond the range of floats would be written back as Infinity, which is not JSON."""
+    found = float(text)
+    if math.isinf(found):
+        raise ValueError("a number is out of range")
+    return found
 
 
 def _problems(root: Any, repeated: dict[int, tuple[dict[str, Any], list[str]]]) -> Iterator[Problem]:

@@ -64,6 +64,11 @@ def is_port_name(text: str) -> bool:
     return fits and any(character.isalpha() for character in text)
 
 
+def is_mac(text: str) -> bool:
+    """Six octets in lower-case hex."""
+    return _MAC.fullmatch(text) is not None
+
+
 def is_token(text: str) -> bool:
     """Text that may become an option or an interface name: no quotes, spaces or control characters."""
     return len(text) <= SUBDOMAIN_LENGTH and _TOKEN.fullmatch(text) is not None
@@ -230,7 +235,7 @@ def annotation_path(key: str) -> Path:
 def read_mac(report: Report, value: Any, path: Path) -> str:
     """A MAC in lower case; empty when refused."""
     text = report.as_text(value, path).lower()
-    if isinstance(value, str) and not _MAC.fullmatch(text):
+    if isinstance(value, str) and not is_mac(text):
         report.refuse(path, "not a MAC address", value=value, fix="write six hex octets, as 0a:58:0a:80:00:05")
         return ""
     return text

@@ -66,6 +66,9 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
 # Where a NetworkPolicy stands by age or by mistake: skipping it as unknown would silently drop a protection.
 _WRONG_GROUPS = {(group, "NetworkPolicy"): (_POLICY, "NetworkPolicy") for group in ("", "extensions")}
 
+# A kind in the wrong case would be skipped as unknown, and the author would believe it in force.
+_SPELLINGS = {(group, kind.lower()): (group, kind) for group, kind in (*KIND_RULES, *_WRONG_GROUPS)}
+
 # Not read yet, but each could change the answer to "may this packet pass, and where does it go".
 KNOWN_UNBUILT: frozenset[tuple[str, str]] = frozenset(
     {
@@ -115,21 +118,24 @@ def parse_object(document: Document) -> Parsed:
     if kind == "List":
         return _unreadable(document, "Object", ("items",), "must be a list of objects", raw.get("items"))
     if not isinstance(version, str) or not version:
-        if kind != "NetworkPolicy":
+        if kind.lower() != "networkpolicy":
             return _unreadable(document, "Object", ("apiVersion",), "must name the group and version", version)
         version = ""
     group, _, number = version.rpartition("/")
     if len(group) + len(kind) > _LONGEST_GROUP_KIND:
         return _unreadable(document, "Object", ("kind",), "longer than any kind", kind)
-    rule = KIND_RULES.get(_WRONG_GROUPS.get((group, kind), (group, kind)))
+    spelled = _SPELLINGS.get((group.lower(), kind.lower()), (group, kind))
+    rule = KIND_RULES.get(_WRONG_GROUPS.get(spelled, spelled))
     if rule is None:
         text = printable(f"{version} {kind}", NAME_LENGTH)
         ref = _unbuilt_ref(raw, kind) if (group, kind) in KNOWN_UNBUILT else None
         return Parsed(outcome=Skipped(kind=text, ref=ref))
-    return _parse_known(document, raw, rule, is_served=number == rule.version and (group, kind) not in _WRONG_GROUPS)
+    is_served = number == rule.version and group == spelled[0] and spelled not in _WRONG_GROUPS
+    return _parse_known(document, raw, rule, is_served=is_served, kind=spelled[1])
 
 
-def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_served: bool) -> Parsed:
+def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_served: bool, kind: str) -> Parsed:
+    """``kind``: how the manifest should spell it."""
     meta = raw.get("metadata")
     owner = meta if isinstance(meta, dict) else {}
     name, namespace = owner.get("name"), owner.get("namespace")
@@ -141,6 +147,8 @@ def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_
     said = (printable(name, NAME_LENGTH) if isinstance(name, str) else "") or "(no name)"
     report = _start_report(document, rule.kind, f"{ref.namespace}/{said}" if ref.namespace else said)
     _check_identity(report, rule, owner, is_named=is_named, is_placed=is_placed)
+    if raw["kind"] != kind:
+        report.refuse(("kind",), "unknown kind", value=raw["kind"], fix=f"did you mean {kind}?")
     if not is_served:
         wanted = next(group for group, entry in KIND_RULES if KIND_RULES[group, entry] is rule)
         fix = f"write {wanted}/{rule.version}" if wanted else f"write {rule.version}"

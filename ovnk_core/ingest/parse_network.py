@@ -97,7 +97,7 @@ def parse_infrastructure(report: Report, raw: Mapping[str, Any], meta: Metadata)
 
 
 def network_conflicts(network: ClusterNetwork) -> tuple[str, ...]:
-    """What is wrong with a merged configuration: overlaps, families that differ, an MTU too small for IPv6."""
+    """What is wrong with a merged configuration: overlaps, families or prefixes that differ, an MTU too small."""
     problems = [reason for _, reason in _conflicts(network.entries, network.service)]
     if network.mtu_bytes < IPV6_MTU_MIN and 6 in network.families:
         problems.append(f"the MTU {network.mtu_bytes} must be at least {IPV6_MTU_MIN} with IPv6")
@@ -149,7 +149,8 @@ def _check(report: Report, entries: tuple[ClusterNetworkEntry, ...], service: tu
 
 
 def _conflicts(entries: Iterable[ClusterNetworkEntry], service: Iterable[Cidr]) -> Iterator[tuple[Path, str]]:
-    """(path, reason) of every overlap and of families that differ; either list may be empty (not said)."""
+    """(path, reason) of every overlap, and of families and prefixes that differ; either list may be empty."""
+    entries = tuple(entries)
     cluster = [((*_CLUSTER, at), f"clusterNetwork[{at}]", entry.cidr) for at, entry in enumerate(entries)]
     services = [((*_SERVICE, at), f"serviceNetwork[{at}]", cidr) for at, cidr in enumerate(service)]
     yield from _overlaps([*cluster, *services, *(((), f"the {name}", cidr) for name, cidr in RESERVED)])
@@ -157,6 +158,21 @@ def _conflicts(entries: Iterable[ClusterNetworkEntry], service: Iterable[Cidr]) 
     service_families = {cidr.family for _, _, cidr in services}
     if cluster_families and service_families and cluster_families != service_families:
         yield _SERVICE, f"families differ: {_families(cluster_families)} and {_families(service_families)}"
+    yield from _unequal_prefixes(entries)
+
+
+def _unequal_prefixes(entries: Iterable[ClusterNetworkEntry]) -> Iterator[tuple[Path, str]]:
+    """Every node has one route by source; a longer one than another node's connected route would shadow that."""
+    first: dict[int, tuple[int, ClusterNetworkEntry]] = {}
+    for at, entry in enumerate(entries):
+        index, other = first.setdefault(entry.cidr.family, (at, entry))
+        if entry.host_prefix_bits != other.host_prefix_bits:
+            yield (
+                (*_CLUSTER, at, "hostPrefix"),
+                f"hostPrefix {entry.host_prefix_bits} of clusterNetwork[{at}] ({entry.cidr}) differs from"
+                f" {other.host_prefix_bits} of clusterNetwork[{index}] ({other.cidr}): hostPrefix must be equal within"
+                " a family, because OVN prefers the longer source route to the shorter connected one",
+            )
 
 
 def _families(found: Iterable[int]) -> str:

@@ -26,8 +26,9 @@ from ovnk_core.ingest.metadata import (
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import printable
+from ovnk_core.model.cluster import JOIN
 from ovnk_core.model.node import Node
-from ovnk_core.terms.address import Address, Cidr, InterfaceAddress
+from ovnk_core.terms.address import Address, Cidr, InterfaceAddress, cidr
 from ovnk_core.terms.struct import Value
 
 PREFIX = "k8s.ovn.org/"
@@ -36,6 +37,15 @@ VLAN_MAX = 4095
 _DEFAULT_NETWORK = "default"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
 _FAMILY_KEYS = {"ipv4": 4, "ipv6": 6}
+_LINK_LOCAL = "link-local"
+_NO_NODES = (
+    ("unspecified", (cidr("0.0.0.0/8"), cidr("::/128"))),
+    ("loopback", (cidr("127.0.0.0/8"), cidr("::1/128"))),
+    (_LINK_LOCAL, (cidr("169.254.0.0/16"), cidr("fe80::/10"))),
+    ("multicast", (cidr("224.0.0.0/4"), cidr("ff00::/8"))),
+    ("broadcast", (cidr("255.255.255.255/32"),)),
+)
+"""Addresses that no node can be reached by from another (RFC 6890, RFC 4291)."""
 
 
 class _Gateway(Value, frozen=True, kw_only=True):
@@ -54,7 +64,7 @@ def parse_node(report: Report, raw: Mapping[str, Any], meta: Metadata) -> Node:
     status = report.mapping(raw, (), "status")
     addresses = _status_addresses(report, status)
     internal = tuple(address for kind, address in addresses if kind == "InternalIP")
-    primary = _interface_map(report, meta, f"{PREFIX}node-primary-ifaddr")
+    primary = _primary(report, meta)
     if not internal and not report.touches(("status", "addresses")):
         internal = tuple(interface.address for interface in primary)
         if not internal:
@@ -96,9 +106,18 @@ def _status_addresses(report: Report, status: Mapping[str, Any]) -> list[tuple[s
         if kind not in ("InternalIP", "ExternalIP"):
             continue
         address = report.address(raw.get("address"), (*path, "address"))
-        if address is not None:
+        if address is not None and _is_reachable(report, address, (*path, "address")):
             found.append((kind, address))
     return found
+
+
+def _is_reachable(report: Report, address: Address, path: Path, *, may_be_link_local: bool = False) -> bool:
+    """Whether a node can have the address; refused when not."""
+    for name, ranges in _NO_NODES:
+        if any(each.contains(address) for each in ranges) and not (may_be_link_local and name == _LINK_LOCAL):
+            report.refuse(path, f"a {name} address cannot reach a node", value=str(address))
+            return False
+    return True
 
 
 def _is_ready(report: Report, status: Mapping[str, Any]) -> bool:
@@ -155,14 +174,20 @@ def _gateway(report: Report, meta: Metadata) -> _Gateway:
     interface = report.text(raw, path, "interface-id")
     if interface and not is_token(interface):
         report.refuse((*path, "interface-id"), "not an interface name", value=interface)
-    addresses = [
-        report.interface(text, at) for at, text in _one_or_many(report, raw, path, "ip-address", "ip-addresses")
-    ]
-    next_hops = [report.address(text, at) for at, text in _one_or_many(report, raw, path, "next-hop", "next-hops")]
+    addresses, next_hops = [], []
+    for at, text in _one_or_many(report, raw, path, "ip-address", "ip-addresses"):
+        interface_address = report.interface(text, at)
+        if interface_address is not None and _is_reachable(report, interface_address.address, at):
+            addresses.append(interface_address)
+    for at, text in _one_or_many(report, raw, path, "next-hop", "next-hops"):
+        hop = report.address(text, at)
+        # IPv6 routers are commonly known by their link-local address only.
+        if hop is not None and _is_reachable(report, hop, at, may_be_link_local=hop.family == 6):
+            next_hops.append(hop)
     return _Gateway(
         mac=mac,
-        addresses=tuple(address for address in addresses if address is not None),
-        next_hops=tuple(hop for hop in next_hops if hop is not None),
+        addresses=tuple(addresses),
+        next_hops=tuple(next_hops),
         interface=interface,
         vlan=_number(report, raw.get("vlan-id"), (*path, "vlan-id"), (0, VLAN_MAX)) or 0,
     )
@@ -215,15 +240,28 @@ def _management_mac(report: Report, meta: Metadata) -> str:
 def _join(report: Report, meta: Metadata) -> tuple[InterfaceAddress, ...]:
     """node-gateway-router-lrp-ifaddrs (by network) wins over the older node-gateway-router-lrp-ifaddr."""
     key = f"{PREFIX}node-gateway-router-lrp-ifaddrs"
+    path: Path = (*annotation_path(key), _DEFAULT_NETWORK)
     value = _default(report, meta, key)
-    if value is not MISSING:
-        return _interfaces(report, value, (*annotation_path(key), _DEFAULT_NETWORK))
-    return _interface_map(report, meta, f"{PREFIX}node-gateway-router-lrp-ifaddr")
+    if value is MISSING:
+        key = f"{PREFIX}node-gateway-router-lrp-ifaddr"
+        path, value = annotation_path(key), read_json_annotation(report, meta, key)
+    found = () if value is MISSING else _interfaces(report, value, path)
+    for interface in found:
+        base, (first, last) = JOIN[interface.family], NODE_ID_BOUNDS
+        if not first <= interface.address.value - base.value <= last:
+            at = (*path, f"ipv{interface.family}")
+            reason = f"must lie in the join range {base}, from {base.at(first)} to {base.at(last)}"
+            report.refuse(at, reason, value=str(interface), error=LimitError)
+    return found
 
 
-def _interface_map(report: Report, meta: Metadata, key: str) -> tuple[InterfaceAddress, ...]:
+def _primary(report: Report, meta: Metadata) -> tuple[InterfaceAddress, ...]:
+    key = f"{PREFIX}node-primary-ifaddr"
     value = read_json_annotation(report, meta, key)
-    return () if value is MISSING else _interfaces(report, value, annotation_path(key))
+    found = () if value is MISSING else _interfaces(report, value, annotation_path(key))
+    for interface in found:
+        _is_reachable(report, interface.address, (*annotation_path(key), f"ipv{interface.family}"))
+    return found
 
 
 def _interfaces(report: Report, value: Any, path: Path) -> tuple[InterfaceAddress, ...]:
@@ -257,7 +295,7 @@ def _host_cidrs(report: Report, meta: Metadata) -> tuple[InterfaceAddress, ...]:
                 interface = InterfaceAddress(address, address.host.prefix) if address is not None else None
             else:
                 interface = report.interface(entry, (*path, index))
-            if interface is not None:
+            if interface is not None and _is_reachable(report, interface.address, (*path, index)):
                 found.add(interface)
         return tuple(sorted(found))
     return ()

@@ -27,6 +27,17 @@ RESERVED: tuple[tuple[str, Cidr], ...] = (
     *((f"transit range (IPv{family})", TRANSIT[family]) for family in TRANSIT),
     *((f"masquerade range (IPv{family})", MASQUERADE[family]) for family in MASQUERADE),
 )
+# Addresses that no host answers to for others, by what they are for (RFC 6890; RFC 4291).
+SPECIAL: tuple[tuple[str, Cidr], ...] = (
+    ("unspecified", cidr("0.0.0.0/8")),
+    ("loopback", cidr("127.0.0.0/8")),
+    ("multicast", cidr("224.0.0.0/4")),
+    ("broadcast", cidr("255.255.255.255/32")),
+    ("unspecified", cidr("::/128")),
+    ("loopback", cidr("::1/128")),
+    ("link-local", cidr("fe80::/10")),
+    ("multicast", cidr("ff00::/8")),
+)
 DEFAULT_CLUSTER_NETWORK = (ClusterNetworkEntry(cidr=cidr("10.128.0.0/14"), host_prefix_bits=23),)
 DEFAULT_SERVICE_NETWORK = (cidr("172.30.0.0/16"),)
 DEFAULT_MTU_BYTES, DEFAULT_GENEVE_PORT = 1400, 6081
@@ -78,6 +89,24 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
 
     def holds(self, address: Address) -> bool:
         return any(entry.cidr.contains(address) for entry in self.entries)
+
+    def why_not_a_host(self, address: Address) -> str:
+        """What an address belongs to that can never be a node's own, or an empty text."""
+        ranges = (
+            *(("clusterNetwork", entry.cidr) for entry in self.entries),
+            *(("serviceNetwork", block) for block in self.service),
+            *RESERVED,
+        )
+        for name, block in ranges:
+            if block.contains(address):
+                return f"lies in {name} {block}" if name.endswith("Network") else f"lies in the {name}"
+        kind = special_kind(address)
+        return f"is a {kind} address" if kind else ""
+
+
+def special_kind(address: Address) -> str:
+    """``loopback``, ``multicast`` and so on (``SPECIAL``), or an empty text for an ordinary address."""
+    return next((kind for kind, block in SPECIAL if block.contains(address)), "")
 
 
 def effective_network(config: Network | None, operator: NetworkOperator | None) -> ClusterNetwork:

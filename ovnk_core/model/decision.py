@@ -6,8 +6,9 @@ after. That keeps the law: rows are a function of the objects and of these.
 
 from __future__ import annotations
 
-from ovnk_core.model.network_policy import NetworkPolicy
+from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address, Cidr
+from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 
 
@@ -29,9 +30,9 @@ class PodDecision(Value, frozen=True, kw_only=True, gc=False):
 class Decisions(Value, frozen=True, kw_only=True):
     """Everything recorded, as one value that can be saved to a file or read back from the northbound.
 
-    ``nodes`` by node name, ``pods`` by ``NS/NAME``, ``policies`` by ``NS/NAME``: the last accepted version.
+    ``nodes`` by node name, ``pods`` by ``NS/NAME``; ``accepted``: the last accepted version of objects.
     """
 
     nodes: dict[str, NodeDecision] = {}
     pods: dict[str, PodDecision] = {}
-    policies: dict[str, NetworkPolicy] = {}
+    accepted: dict[ObjectRef, Declared] = {}

@@ -1,54 +1,160 @@
 """Objects back into the manifest form a user would write: for recorded decisions and for ``get -o yaml``.
 
-``ingest`` reads what this prints; the round trip is a law test.
+``ingest`` reads what this prints; the round trip is a law test. Defaults are written out only where leaving them out
+would mean something else.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+from ovnk_core.model.cluster import ClusterNetworkEntry, Network, NetworkOperator
 from ovnk_core.model.decision import Decisions
+from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, PolicyRule
-from ovnk_core.terms.label import LabelSelector
+from ovnk_core.model.node import Node
+from ovnk_core.model.object import Declared
+from ovnk_core.model.pod import Pod
+from ovnk_core.terms.address import Cidr, InterfaceAddress
+from ovnk_core.terms.label import Labels, LabelSelector
+from ovnk_core.terms.name import ObjectRef
+
+_PREFIX = "k8s.ovn.org/"
+_ANY_MASK = 24
 
 
-def policy_manifest(policy: NetworkPolicy) -> dict[str, Any]:
-    """NetworkPolicy -> its networking.k8s.io/v1 object, defaults written out."""
+def manifest(item: Declared) -> dict[str, Any]:
+    """An object -> its manifest. Raises KeyError for a kind that is never recorded (Infrastructure)."""
+    version, kind, body = _BODIES[type(item)]
+    metadata: dict[str, Any] = {"name": item.name}
+    metadata |= {"namespace": item.namespace} if item.namespace else {}
+    metadata |= {"uid": item.uid} if item.uid else {}
+    metadata |= {"creationTimestamp": item.created} if item.created else {}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata} | body(item, metadata)
+
+
+def manifest_text(item: Declared) -> str:
+    """The manifest as compact JSON with sorted keys: equal objects give equal text."""
+    return _compact(manifest(item))
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def is_recorded(item: Declared) -> bool:
+    """Whether accepted versions of such an object are recorded."""
+    return type(item) in _BODIES
+
+
+# ------------------------------------------------------------------------------------------- cluster and nodes
+
+
+def _network(item: Network, metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": _ranges(item.cluster_network, item.service_network) | {"networkType": item.network_type}}
+
+
+def _network_operator(item: NetworkOperator, metadata: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = {} if item.mtu_bytes is None else {"mtu": item.mtu_bytes}
+    config |= {} if item.geneve_port is None else {"genevePort": item.geneve_port}
+    default = {"type": item.network_type, "ovnKubernetesConfig": config}
+    return {"spec": _ranges(item.cluster_network, item.service_network) | {"defaultNetwork": default}}
+
+
+def _ranges(entries: tuple[ClusterNetworkEntry, ...], service: tuple[Cidr, ...]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if entries:
+        found["clusterNetwork"] = [{"cidr": str(e.cidr), "hostPrefix": e.host_prefix_bits} for e in entries]
+    if service:
+        found["serviceNetwork"] = [str(cidr) for cidr in service]
+    return found
+
+
+def _node(item: Node, metadata: dict[str, Any]) -> dict[str, Any]:
+    _set_labels(metadata, item.labels)
+    annotations = {
+        "node-subnets": {"default": [str(subnet) for subnet in item.subnets]} if item.subnets else None,
+        "node-id": None if item.node_id is None else str(item.node_id),
+        "node-gateway-router-lrp-ifaddr": _by_family(item.join),
+        "node-chassis-id": item.chassis or None,
+        "node-mgmt-port-mac-address": item.management_mac or None,
+        "node-primary-ifaddr": _by_family(item.primary),
+        "host-cidrs": [str(interface) for interface in item.host_cidrs] or None,
+        "l3-gateway-config": _gateway(item),
+        "gateway-mtu-support": None if item.gateway_mtu_supported else "false",
+    }
+    said = {
+        f"{_PREFIX}{key}": value if isinstance(value, str) else _compact(value)
+        for key, value in annotations.items()
+        if value is not None
+    }
+    metadata |= {"annotations": said} if said else {}
+    addresses = [{"type": "InternalIP", "address": str(address)} for address in item.internal]
+    addresses += [{"type": "ExternalIP", "address": str(address)} for address in item.external]
+    ready = {"type": "Ready", "status": "True" if item.is_ready else "False"}
+    return {"status": {"addresses": addresses, "conditions": [ready]}}
+
+
+def _gateway(item: Node) -> dict[str, Any] | None:
+    if not item.has_gateway:
+        return {"default": {"mode": ""}}
+    said: dict[str, Any] = {"mac-address": item.gateway_mac} if item.gateway_mac else {}
+    said |= {"ip-addresses": [str(each) for each in item.gateway_addresses]} if item.gateway_addresses else {}
+    said |= {"next-hops": [str(hop) for hop in item.gateway_next_hops]} if item.gateway_next_hops else {}
+    said |= {"interface-id": item.gateway_interface} if item.gateway_interface else {}
+    said |= {"vlan-id": str(item.gateway_vlan)} if item.gateway_vlan else {}
+    return {"default": {"mode": "shared", **said}} if said else None
+
+
+def _by_family(interfaces: tuple[InterfaceAddress, ...]) -> dict[str, str] | None:
+    return {f"ipv{each.family}": str(each) for each in interfaces} or None
+
+
+# ------------------------------------------------------------------------------------------- namespaces and pods
+
+
+def _namespace(item: Namespace, metadata: dict[str, Any]) -> dict[str, Any]:
+    _set_labels(metadata, item.labels)
+    logging = {key: text for key, text in (("allow", item.log_allow), ("deny", item.log_deny)) if text}
+    metadata |= {"annotations": {f"{_PREFIX}acl-logging": _compact(logging)}} if logging else {}
+    return {}
+
+
+def _pod(item: Pod, metadata: dict[str, Any]) -> dict[str, Any]:
+    _set_labels(metadata, item.labels)
+    if item.addresses or item.mac:
+        # The annotation wants a prefix length, which nobody reads.
+        network: dict[str, Any] = {"ip_addresses": [f"{address}/{_ANY_MASK}" for address in item.addresses]}
+        network |= {"mac_address": item.mac} if item.mac else {}
+        metadata["annotations"] = {f"{_PREFIX}pod-networks": _compact({"default": network})}
+    # A container each: one name may stand for several numbers only in different containers.
+    ports = [{"name": p.name, "protocol": p.protocol, "containerPort": p.number} for p in item.ports]
+    spec: dict[str, Any] = {"nodeName": item.node} if item.node else {}
+    spec |= {"hostNetwork": True} if item.is_host_network else {}
+    spec["containers"] = [{"name": f"c{index}", "ports": [port]} for index, port in enumerate(ports)]
+    return {"spec": spec} | ({"status": {"phase": "Succeeded"}} if item.is_completed else {})
+
+
+def _set_labels(metadata: dict[str, Any], labels: Labels) -> None:
+    if labels:
+        metadata["labels"] = dict(labels)
+
+
+# ------------------------------------------------------------------------------------------- policies
+
+
+def _policy(item: NetworkPolicy, metadata: dict[str, Any]) -> dict[str, Any]:
     spec: dict[str, Any] = {
-        "podSelector": selector_manifest(policy.subject),
-        "policyTypes": [*(["Ingress"] if policy.is_ingress else []), *(["Egress"] if policy.is_egress else [])],
+        "podSelector": selector_manifest(item.subject),
+        "policyTypes": [*(["Ingress"] if item.is_ingress else []), *(["Egress"] if item.is_egress else [])],
     }
-    if policy.ingress:
-        spec["ingress"] = [_rule(rule, "from") for rule in policy.ingress]
-    if policy.egress:
-        spec["egress"] = [_rule(rule, "to") for rule in policy.egress]
-    metadata = {"name": policy.name, "namespace": policy.namespace}
-    metadata |= {"uid": policy.uid} if policy.uid else {}
-    metadata |= {"creationTimestamp": policy.created} if policy.created else {}
-    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
-
-
-def policy_text(policy: NetworkPolicy) -> str:
-    """The manifest as compact JSON with sorted keys: equal policies give equal text."""
-    return json.dumps(policy_manifest(policy), sort_keys=True, separators=(",", ":"))
-
-
-def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
-    """Decisions as a document that can be saved, read, compared and edited by people."""
-    return {
-        "apiVersion": "ovnk/v1",
-        "kind": "Decisions",
-        "nodes": {
-            name: {"subnets": [str(subnet) for subnet in node.subnets], "id": node.node_id}
-            for name, node in sorted(decisions.nodes.items())
-        },
-        "pods": {
-            key: {"addresses": [str(address) for address in pod.addresses], "mac": pod.mac, "node": pod.node}
-            for key, pod in sorted(decisions.pods.items())
-        },
-        "policies": {key: policy_manifest(policy) for key, policy in sorted(decisions.policies.items())},
-    }
+    if item.ingress:
+        spec["ingress"] = [_rule(rule, "from") for rule in item.ingress]
+    if item.egress:
+        spec["egress"] = [_rule(rule, "to") for rule in item.egress]
+    return {"spec": spec}
 
 
 def selector_manifest(selector: LabelSelector) -> dict[str, Any]:
@@ -96,3 +202,37 @@ def _port(port: PolicyPort) -> dict[str, Any]:
         if port.ports.last != port.ports.first:
             found["endPort"] = port.ports.last
     return found
+
+
+_BODIES: dict[type[Declared], tuple[str, str, Callable[[Any, dict[str, Any]], dict[str, Any]]]] = {
+    Network: ("config.openshift.io/v1", "Network", _network),
+    NetworkOperator: ("operator.openshift.io/v1", "Network", _network_operator),
+    Node: ("v1", "Node", _node),
+    Namespace: ("v1", "Namespace", _namespace),
+    Pod: ("v1", "Pod", _pod),
+    NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy", _policy),
+}
+
+
+# ------------------------------------------------------------------------------------------- decisions
+
+
+def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
+    """Decisions as a document that can be saved, read, compared and edited by people."""
+    return {
+        "apiVersion": "ovnk/v1",
+        "kind": "Decisions",
+        "nodes": {
+            name: {"subnets": [str(subnet) for subnet in node.subnets], "id": node.node_id}
+            for name, node in sorted(decisions.nodes.items())
+        },
+        "pods": {
+            key: {"addresses": [str(address) for address in pod.addresses], "mac": pod.mac, "node": pod.node}
+            for key, pod in sorted(decisions.pods.items())
+        },
+        "accepted": [manifest(decisions.accepted[ref]) for ref in _sorted(decisions)],
+    }
+
+
+def _sorted(decisions: Decisions) -> list[ObjectRef]:
+    return sorted(decisions.accepted)

@@ -10,14 +10,18 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 
 class Namespace(Declared, frozen=True, kw_only=True):
-    """``log_allow`` / ``log_deny``: severities of k8s.ovn.org/acl-logging, empty when off."""
+    """``log_allow`` / ``log_deny``: severities of k8s.ovn.org/acl-logging, empty when off. ``is_blocked``: it is
+    refused and no accepted version is on record, so its labels are unknown and no namespaceSelector may match it."""
 
     labels: Labels = ()
     log_allow: str = ""
     log_deny: str = ""
+    is_blocked: bool = False
 
 
-def labels_of(name: str, declared: Namespace | None) -> Labels:
-    """Labels of a namespace. One that nobody declares, but that holds objects, exists all the same: pods cannot be
-    without it, so it is there with its name label alone."""
-    return declared.labels if declared is not None else ((NAME_LABEL, name),)
+def labels_of(name: str, declared: Namespace | None) -> Labels | None:
+    """Labels of a namespace; None when they are unknown. One that nobody declares, but that holds objects, exists all
+    the same: pods cannot be without it, so it is there with its name label alone."""
+    if declared is None:
+        return ((NAME_LABEL, name),)
+    return None if declared.is_blocked else declared.labels

@@ -31,6 +31,9 @@ METER_BANDS = Table[RowId, nb.MeterBand]("nb.Meter_Band")
 
 MEMBER = SetTable[ColumnId, Element]("nb.member")
 
+GLOBAL_KEYS = Table[str, str]("nb.NB_Global")
+"""Our own keys of NB_Global's external_ids: what is recorded of objects that have no row."""
+
 DESIRED: dict[str, Table[RowId, Any]] = {
     table.name.removeprefix("nb."): table
     for table in (

@@ -16,6 +16,10 @@ from ovnk_core.terms.struct import Key, Value
 
 ROW_NAMESPACE = UUID("6f1b5b0e-3a86-5c52-9d0e-0f0e6b6f766e")
 OWNER_KEY = "ovnk-owner"
+ACCEPTED_KEY = "ovnk-accepted"
+"""external_ids key of the row nearest to an object: its accepted version, from which a refused edit falls back."""
+NODE_ID_KEY = "ovnk-node-id"
+"""external_ids key of a node's switch: the node's id, because a node without a gateway has no row that shows it."""
 Pairs = tuple[tuple[str, str], ...]
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
+import msgspec
 import ovs.db.idl
 import ovs.jsonrpc
 import ovs.poller
@@ -148,7 +149,8 @@ class OvsdbappNorthbound:
         compiler = Compiler(self.schema)
         for operation in tuple(operations):
             compiler.add(operation)
-        job = _Commit(self._connection.idl, compiler.wire, timeout_s)
+        wire = [msgspec.json.decode(encoded) for encoded in compiler.encoded]
+        job = _Commit(self._connection.idl, wire, timeout_s)
         return compiler.receipt(await self._run(job))
 
     async def lock(self, name: str) -> bool:

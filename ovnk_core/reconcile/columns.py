@@ -18,6 +18,7 @@ from ovnk_core.nb.tables import TABLES, TableSpec
 from ovnk_core.terms.struct import Value
 
 GLOBAL_TABLE = "NB_Global"
+GLOBAL_PREFIX = "ovnk-"
 GLOBAL_COLUMNS = (
     "name",
     "nb_cfg",
@@ -94,6 +95,13 @@ def owner_of(table: str, uuid: str, row: Row) -> RowId | None:
         return parse_owner(table, text) if isinstance(text, str) else None
     claimed = _claim(table, row)
     return claimed if claimed is not None and claimed.uuid == uuid else None
+
+
+def own_keys(row: Row) -> dict[str, str]:
+    """Our keys in NB_Global's external_ids; the rest of that row is not ours."""
+    ids = row.get("external_ids")
+    pairs = ids.items() if isinstance(ids, dict) else ()
+    return {str(key): str(value) for key, value in pairs if str(key).startswith(GLOBAL_PREFIX)}
 
 
 def _claim(table: str, row: Row) -> RowId | None:

@@ -9,19 +9,18 @@ Cost: ``full`` reads every owned row once; ``incremental`` only rows and columns
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import Conflict, GuardError
-from ovnk_core.nb.desired import DESIRED, MEMBER
+from ovnk_core.nb.desired import DESIRED, GLOBAL_KEYS, MEMBER
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
 from ovnk_core.nb.row import ColumnId, Element, RowId
 from ovnk_core.nb.schema import DatabaseSchema, Row, default
 from ovnk_core.nb.tables import TABLES
-from ovnk_core.reconcile.columns import Columns, atoms, owner_of
-from ovnk_core.terms.name import ObjectRef
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, Columns, atoms, own_keys, owner_of
 from ovnk_core.terms.struct import Value
 
 Actual = Mapping[str, Mapping[str, Row]]
@@ -71,24 +70,20 @@ class Desired:
             return None
         return self.columns.scalars(row_id, found) | self.columns.sets(row_id, self.members())
 
+    def global_keys(self) -> Mapping[str, str]:
+        """Our keys of NB_Global's external_ids."""
+        return self._engine.rows(GLOBAL_KEYS)
+
     def count(self) -> int:
         return sum(len(self._engine.rows(table)) for table in DESIRED.values())
 
 
-def full(
-    desired: Desired,
-    actual: Actual,
-    *,
-    kept: frozenset[ObjectRef] = frozenset(),
-    adopt: bool = False,
-) -> Difference:
+def full(desired: Desired, actual: Actual, *, adopt: bool = False) -> Difference:
     """Compare everything. Raises Conflict when a foreign row holds a name we need and ``adopt`` is off."""
     owned, foreign = _split(actual)
     members = desired.members()
     wanted = {row_id.uuid: (row_id, row) for row_id, row in desired.rows()}
-    stale = {uuid: row_id for uuid, row_id in owned.items() if uuid not in wanted and row_id.owner not in kept}
-    held = {uuid for uuid in owned if uuid not in wanted and uuid not in stale}
-    keep = _Kept(actual, owned, held)
+    stale = {uuid: row_id for uuid, row_id in owned.items() if uuid not in wanted}
     inserts: list[Operation] = []
     changes: list[Operation] = []
     for uuid, (row_id, row) in wanted.items():
@@ -96,17 +91,17 @@ def full(
         if current is None:
             inserts.append(_insert(desired, row_id, row, members))
         else:
-            changes += compare(desired, row_id, row, current, members, keep)
+            changes += compare(desired, row_id, row, current, members)
     takeover = _takeover(inserts, actual, foreign, adopt=adopt)
     deletes = [Delete(table=row_id.table, uuid=uuid) for uuid, row_id in stale.items()]
     return Difference(
-        operations=(*takeover, *inserts, *changes, *deletes),
-        rows_owned=len(wanted) + len(held),
+        operations=(*takeover, *inserts, *changes, *deletes, *global_changes(desired, actual)),
+        rows_owned=len(wanted),
         rows_foreign=len(foreign) - sum(isinstance(operation, Delete) for operation in takeover),
     )
 
 
-def incremental(desired: Desired, deltas: Iterable[Delta], actual: Actual) -> tuple[Operation, ...]:
+def incremental(desired: Desired, deltas: Sequence[Delta], actual: Actual) -> tuple[Operation, ...]:
     """Compare only what engine deltas touched: rows, and elements of sets, whatever the size of the sets.
 
     Valid when everything before them is in the northbound.
@@ -136,7 +131,19 @@ def incremental(desired: Desired, deltas: Iterable[Delta], actual: Actual) -> tu
             for column, elements in columns.get(row_id, {}).items():
                 wanted = members.get(ColumnId(row_id, column), {})
                 operations += _element_changes(row_id, column, elements, wanted, current)
-    return (*operations, *deletes)
+    recorded = any(delta.rows(GLOBAL_KEYS) for delta in deltas)
+    return (*operations, *deletes, *(global_changes(desired, actual) if recorded else ()))
+
+
+def global_changes(desired: Desired, actual: Actual) -> Iterator[Operation]:
+    """Bring our keys of NB_Global up to date. A fresh database without that row has nowhere to record yet."""
+    want = desired.global_keys()
+    for uuid, row in actual.get(GLOBAL_TABLE, {}).items():
+        have = own_keys(row)
+        changed = {key: value for key, value in want.items() if have.get(key) != value}
+        gone = frozenset(have.keys() - want.keys())
+        if changed or gone:
+            yield Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", keys=changed, drop=gone)
 
 
 def compare(
@@ -145,12 +152,11 @@ def compare(
     row: Value,
     current: Row,
     members: Mapping[ColumnId, Mapping[Element, int]],
-    keep: _Kept,
 ) -> Iterator[Operation]:
     """Operations that turn ``current`` into the desired row."""
     yield from _scalar_changes(row_id, desired.columns.scalars(row_id, row), current)
     for column, want in desired.columns.sets(row_id, members).items():
-        yield from _set_change(row_id, column, want, current, keep)
+        yield from _set_change(row_id, column, want, current)
 
 
 def _scalar_changes(row_id: RowId, want: Row, current: Row) -> Iterator[Operation]:
@@ -159,12 +165,11 @@ def _scalar_changes(row_id: RowId, want: Row, current: Row) -> Iterator[Operatio
         yield Update(table=row_id.table, uuid=row_id.uuid, columns=changed)
 
 
-def _set_change(row_id: RowId, column: str, want: frozenset[Any], current: Row, keep: _Kept) -> Iterator[Operation]:
+def _set_change(row_id: RowId, column: str, want: frozenset[Any], current: Row) -> Iterator[Operation]:
     have = current.get(column)
     assert isinstance(have, frozenset)
-    extra = frozenset(atom for atom in have - want if not keep.holds(row_id.table, column, atom))
-    if want - have or extra:
-        yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, insert=want - have, delete=extra)
+    if want != have:
+        yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, insert=want - have, delete=have - want)
 
 
 def _element_changes(
@@ -185,24 +190,6 @@ def _insert(desired: Desired, row_id: RowId, row: Value, members: Mapping[Column
     known = desired.columns.schema.tables[row_id.table].columns
     explicit = {name: value for name, value in columns.items() if value != default(known[name])}
     return Insert(table=row_id.table, uuid=row_id.uuid, columns=explicit)
-
-
-class _Kept:
-    """Members of set columns that stay although nobody wants them: references to, and addresses of, kept rows."""
-
-    def __init__(self, actual: Actual, owned: Mapping[str, RowId], held: set[str]) -> None:
-        self._uuids = held
-        self._addresses: set[str] = set()
-        for uuid in held:
-            if owned[uuid].table == "Logical_Switch_Port" and owned[uuid].owner.kind == "Pod":
-                addresses = actual["Logical_Switch_Port"][uuid].get("addresses")
-                assert isinstance(addresses, frozenset)
-                self._addresses.update(word for text in addresses for word in str(text).split()[1:])
-
-    def holds(self, table: str, column: str, atom: Any) -> bool:
-        if atom in self._uuids:
-            return True
-        return table == "Address_Set" and column == "addresses" and atom in self._addresses
 
 
 def _split(actual: Actual) -> tuple[dict[str, RowId], dict[str, str]]:
@@ -288,4 +275,7 @@ def purge(actual: Actual) -> tuple[Operation, ...]:
             ours = frozenset(atom for atom in have if atom in owned) if isinstance(have, frozenset) else frozenset()
             if ours:
                 operations.append(Mutate(table=table, uuid=uuid, column=column, delete=ours))
+    for uuid, row in actual.get(GLOBAL_TABLE, {}).items():
+        if keys := own_keys(row):
+            operations.append(Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", drop=frozenset(keys)))
     return (*operations, *(Delete(table=row_id.table, uuid=uuid) for uuid, row_id in owned.items()))

@@ -1,66 +1,89 @@
 """Decisions read back from the northbound, from the rows they shaped. The inverse of the topology rules.
 
 Until an intent store exists this is where decisions live. What has no row of its own is kept with the row that is
-nearest to it: a node's id in its switch, a policy's accepted version in its port group.
+nearest to it: a node's id in its switch, an object's accepted version in the row it shapes, or, where there is none, in
+NB_Global.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
+from ovnk_core.ingest.metadata import is_mac
+from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
 from ovnk_core.model.cluster import JOIN
 from ovnk_core.model.decision import NodeDecision, PodDecision
-from ovnk_core.nb.row import RowId
+from ovnk_core.nb.row import ACCEPTED_KEY, NODE_ID_KEY, RowId
 from ovnk_core.nb.schema import Row
-from ovnk_core.reconcile.columns import owner_of
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, own_keys, owner_of
 from ovnk_core.reconcile.diff import Actual
-from ovnk_core.terms.address import Address, InterfaceAddress, parse_address, parse_interface
+from ovnk_core.terms.address import Address, Cidr, InterfaceAddress, parse_address, parse_interface
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 
+_NUMBER = re.compile(r"[1-9][0-9]{0,3}")
+_SMALLEST = 4
+"""Addresses of a node subnet, as the bounds of hostPrefix say."""
+
 
 class Recalled(Value, frozen=True, kw_only=True):
-    """``policies`` are accepted manifests as JSON text, by ``NS/NAME``; ingest reads them."""
+    """``accepted`` are manifests as JSON text; ingest reads them."""
 
     nodes: dict[str, NodeDecision]
     pods: dict[str, PodDecision]
-    policies: dict[str, str]
+    accepted: tuple[str, ...]
 
 
-def recall(actual: Actual, *, accepted_key: str, node_id_key: str) -> Recalled:
+def recall(actual: Actual) -> Recalled:
     """Owned rows -> decisions. Rows that do not read as ours any more (edited by hand) are passed over."""
     nodes: dict[str, NodeDecision] = {}
     ids: dict[str, int] = {}
     pods: dict[str, PodDecision] = {}
-    policies: dict[str, str] = {}
     for row_id, row in _owned(actual, "Logical_Switch"):
-        text = _external_id(row, node_id_key)
-        if row_id.role == "switch" and text.isdigit():
+        text = _external_id(row, NODE_ID_KEY)
+        if row_id.role == "switch" and _NUMBER.fullmatch(text) and _is_node_id(int(text)):
             ids[row_id.owner.name] = int(text)
     for row_id, row in _owned(actual, "Logical_Router_Port"):
         if row_id.role == "rtos":
             subnets = tuple(interface.subnet for interface in _networks(row))
-            nodes[row_id.owner.name] = NodeDecision(subnets=subnets)
+            if _is_one_each(subnets) and all(subnet.size >= _SMALLEST for subnet in subnets):
+                nodes[row_id.owner.name] = NodeDecision(subnets=subnets)
         elif row_id.role == "rtoj":
             for interface in _networks(row):
                 base = JOIN[interface.family]
-                if base.contains(interface.address):
-                    ids.setdefault(row_id.owner.name, interface.address.value - base.value)
+                offset = interface.address.value - base.value
+                if _is_node_id(offset):
+                    ids.setdefault(row_id.owner.name, offset)
     for row_id, row in _owned(actual, "Logical_Switch_Port"):
         if row_id.owner.kind == "Pod":
             decision = _pod(row)
             if decision is not None:
                 pods[str(NamespacedName(row_id.owner.namespace, row_id.owner.name))] = decision
-    for row_id, row in _owned(actual, "Port_Group"):
-        text = _external_id(row, accepted_key)
-        if row_id.owner.kind == "NetworkPolicy" and text:
-            policies[f"{row_id.owner.namespace}/{row_id.owner.name}"] = text
     found = {
         name: NodeDecision(subnets=node.subnets, node_id=ids.get(name, 0))
         for name, node in nodes.items()
         if node.subnets
     }
-    return Recalled(nodes=found, pods=pods, policies=policies)
+    return Recalled(nodes=found, pods=pods, accepted=tuple(_accepted(actual)))
+
+
+def _accepted(actual: Actual) -> Iterator[str]:
+    for table in ("Port_Group", "Logical_Switch", "Logical_Switch_Port"):
+        for _, row in _owned(actual, table):
+            if text := _external_id(row, ACCEPTED_KEY):
+                yield text
+    for row in actual.get(GLOBAL_TABLE, {}).values():
+        yield from (text for key, text in own_keys(row).items() if key.startswith(f"{ACCEPTED_KEY}/"))
+
+
+def _is_node_id(number: int) -> bool:
+    return NODE_ID_BOUNDS[0] <= number <= NODE_ID_BOUNDS[1]
+
+
+def _is_one_each(found: Sequence[Address | Cidr]) -> bool:
+    """At most one of each family."""
+    return len({each.family for each in found}) == len(found)
 
 
 def _owned(actual: Actual, table: str) -> list[tuple[RowId, Row]]:
@@ -88,7 +111,7 @@ def _pod(row: Row) -> PodDecision | None:
     addresses, options = row.get("addresses"), row.get("options")
     if not isinstance(addresses, frozenset) or len(addresses) != 1 or not isinstance(options, Mapping):
         return None
-    mac, *words = str(next(iter(addresses))).split()
+    mac, *words = str(next(iter(addresses))).split() or [""]
     found: list[Address] = []
     for word in words:
         try:
@@ -96,4 +119,6 @@ def _pod(row: Row) -> PodDecision | None:
         except ValueError:
             return None
     node = str(options.get("requested-chassis", ""))
-    return PodDecision(addresses=tuple(sorted(found)), mac=mac, node=node) if found and node else None
+    if not found or not node or not is_mac(mac) or not _is_one_each(found):
+        return None
+    return PodDecision(addresses=tuple(sorted(found)), mac=mac, node=node)

@@ -1,17 +1,17 @@
 """Who hears of changes: bounded queues, and an honest word when one could not keep up.
 
 A subscriber receives every committed change in revision order. When its queue is full it loses what is queued and
-gets one ``Resync`` instead; the subscription then starts over with a snapshot. Slow readers never hold up others.
+gets one ``resync`` instead, then a snapshot again. Slow readers never hold up others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Literal
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Literal, Self
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.name import ObjectRef
@@ -27,56 +27,89 @@ class Event(Value, frozen=True, kw_only=True):
     object: Declared | None = None
 
 
-class Broadcast:
-    """All subscriptions of one control plane."""
+Snapshot = Callable[[], tuple[int, list[Event]]]
 
-    def __init__(self) -> None:
-        self._queues: dict[MemoryObjectSendStream[Event], _Subscription] = {}
+
+class Watch:
+    """An asynchronous iterator of events; cancelling a wait loses nothing. Ends with ``aclose`` or with its plane."""
+
+    def __init__(self, snapshot: Snapshot, kinds: frozenset[str], size: int, forget: Callable[[Watch], None]) -> None:
+        self._snapshot, self._kinds, self._size, self._forget = snapshot, kinds, size, forget
+        self._is_behind = self._is_closed = False
+        self._moved = anyio.Event()
+        self._events: deque[Event] = deque()
+        self._start()
+
+    def _start(self) -> None:
+        revision, events = self._snapshot()
+        self._head = deque((*events, Event(revision=revision, type="synced")))
 
     def send(self, events: Iterable[Event]) -> None:
-        """Queue events everywhere; never waits."""
-        batch = tuple(events)
-        for send, subscription in tuple(self._queues.items()):
-            for event in batch:
-                if subscription.is_behind:
-                    break
-                try:
-                    send.send_nowait(event)
-                except anyio.WouldBlock:
-                    subscription.is_behind = True
-                except anyio.BrokenResourceError:
-                    del self._queues[send]
-                    break
+        """Queue what this watcher asked for; never waits."""
+        for event in events:
+            if event.ref is None or event.ref.kind not in self._kinds or self._is_behind:
+                continue
+            if len(self._events) >= self._size:
+                self._is_behind = True
+                self._events.clear()
+            else:
+                self._events.append(event)
+        self._wake()
 
-    async def subscribe(self, snapshot: Callable[[], tuple[int, list[Event]]], size: int) -> AsyncIterator[Event]:
-        """A snapshot, ``synced``, then changes; after a loss ``resync`` and all over again."""
-        while True:
-            send, receive = anyio.create_memory_object_stream[Event](size)
-            subscription = self._queues[send] = _Subscription()
-            try:
-                revision, events = snapshot()
-                for event in events:
-                    yield event
-                yield Event(revision=revision, type="synced")
-                async for event in self._until_behind(receive, subscription):
-                    yield event
-            finally:
-                self._queues.pop(send, None)
-                send.close()
-                receive.close()
-            yield Event(revision=revision, type="resync")
+    def end(self) -> None:
+        self._is_closed = True
+        self._wake()
 
-    @staticmethod
-    async def _until_behind(
-        receive: MemoryObjectReceiveStream[Event], subscription: _Subscription
-    ) -> AsyncIterator[Event]:
-        while not subscription.is_behind:
-            yield await receive.receive()
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = anyio.Event()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._head and not self._events:
+            if self._is_closed:
+                raise StopAsyncIteration
+            if self._is_behind:
+                self._is_behind = False
+                self._start()
+                return Event(revision=self._head[-1].revision, type="resync")
+            await self._moved.wait()
+        return self._head.popleft() if self._head else self._events.popleft()
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self.end()
+        self._head.clear()
+        self._events.clear()
+        self._forget(self)
 
 
-class _Subscription:
+class Broadcast:
+    """All watchers of one control plane."""
+
     def __init__(self) -> None:
-        self.is_behind = False
+        self._watches: list[Watch] = []
+
+    def send(self, events: Iterable[Event]) -> None:
+        batch = tuple(events)
+        for watch in self._watches:
+            watch.send(batch)
+
+    def watch(self, snapshot: Snapshot, kinds: frozenset[str], size: int) -> Watch:
+        """A snapshot, ``synced``, then changes; after a loss ``resync`` and all over again."""
+        watch = Watch(snapshot, kinds, size, self._forget)
+        self._watches.append(watch)
+        return watch
+
+    def _forget(self, watch: Watch) -> None:
+        if watch in self._watches:
+            self._watches.remove(watch)
+
+    def close(self) -> None:
+        for watch in self._watches:
+            watch.end()
 
 
 class Progress:

@@ -7,7 +7,6 @@ change of our rows), compares everything; the others only what engine deltas nam
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from ovnk_core.cluster import Cluster
@@ -65,7 +64,7 @@ class Writer:
         if self._cluster.keeps_everything:
             owned = diff.owned_rows(self._actual())
             return diff.Difference(operations=(), rows_owned=len(owned), rows_foreign=0)
-        return diff.full(self._desired, self._actual(), kept=self._cluster.kept, adopt=self._adopt)
+        return diff.full(self._desired, self._actual(), adopt=self._adopt)
 
     async def flush(self) -> Flushed:
         """Send what is missing. Raises Conflict, GuardError or a SouthError; nothing was changed then, or in doubt."""
@@ -76,9 +75,8 @@ class Writer:
             objects = self._cluster.count() + len(self._cluster.refused)
             diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
         self._pending.clear()
-        # Set before the await, so that a doubt that arises meanwhile survives. Rows kept for refused objects are
-        # known to no delta: while there are any, and once after, everything is compared.
-        self._is_in_doubt = bool(self._cluster.kept) or self._cluster.keeps_everything
+        # Set before the await, so that a doubt that arises meanwhile survives.
+        self._is_in_doubt = self._cluster.keeps_everything
         if operations:
             try:
                 await self._northbound.transact(operations, timeout_s=self._timeout_s)
@@ -88,7 +86,7 @@ class Writer:
         return Flushed(operations=difference.count(), rows_owned=self._owned, rows_foreign=self._foreign)
 
     def _collect(self) -> tuple[Operation, ...]:
-        if not self._is_in_doubt and not self._cluster.kept and not self._cluster.keeps_everything:
+        if not self._is_in_doubt and not self._cluster.keeps_everything:
             operations = diff.incremental(self._desired, self._pending, self._actual())
             # Names in these tables are not unique for the server: only the full comparison sees a foreign holder.
             if not any(isinstance(each, Insert) and each.table in _UNGUARDED_NAMES for each in operations):
@@ -106,21 +104,12 @@ class Writer:
 
     async def purge(self) -> dict[str, int]:
         """Remove exactly our rows; operations by verb."""
-        operations = list(diff.purge(self._actual()))
-        operations += self._own_global_keys()
+        operations = diff.purge(self._actual())
         if operations:
-            await self._northbound.transact(operations)
+            await self._northbound.transact(operations, timeout_s=self._timeout_s)
         mutated = sum(isinstance(operation, Mutate) for operation in operations)
         deleted = sum(isinstance(operation, Delete) for operation in operations)
         return {"insert": 0, "update": 0, "mutate": mutated, "delete": deleted}
-
-    def _own_global_keys(self) -> Iterable[Operation]:
-        for uuid, row in self._northbound.rows(GLOBAL_TABLE).items():
-            ids = row.get("external_ids")
-            keys = map(str, ids) if isinstance(ids, dict) else ()
-            ours = frozenset(key for key in keys if key.startswith("ovnk-"))
-            if ours:
-                yield Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", drop=ours)
 
     def drifted(self, changes: Changes) -> bool:
         """Whether rows of ours that just changed are not what we want, and no flush is going to make them so.
@@ -164,7 +153,7 @@ class Writer:
         return atoms(found)
 
     def _actual(self) -> diff.Actual:
-        return {table: self._northbound.rows(table) for table in TABLES}
+        return {table: self._northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}
 
     def _count_owned(self) -> int:
         return len(diff.owned_rows(self._actual()))

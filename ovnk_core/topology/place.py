@@ -22,11 +22,6 @@ ROUTER_OFFSET, MANAGEMENT_OFFSET = 1, 2
 """Hosts of a node subnet that are taken: .1 the cluster router, .2 the node's management port."""
 
 
-NODE_ID_KEY = "ovnk-node-id"
-"""external_ids key of a node's switch: the node's id, recorded there because a node without a gateway has no row
-that shows it."""
-
-
 class Settings(Value, frozen=True, kw_only=True):
     """What the operator of this control plane says, as opposed to the cluster. Always present, under ``CLUSTER``.
 
@@ -85,7 +80,9 @@ def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output
     join = node.join or tuple(
         InterfaceAddress(JOIN[family].at(decision.node_id), JOIN[family].prefix) for family in network.families
     )
-    external = external_addresses(node, settings)
+    external = tuple(
+        interface for interface in external_addresses(node, settings) if not network.why_not_a_host(interface.address)
+    )
     yield NODE_PLACE.row(
         key,
         NodePlace(
@@ -105,7 +102,7 @@ def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output
             next_hops=next_hops(node, external),
             localnet=localnet_port(node.name, node.gateway_interface),
             vlan=node.gateway_vlan,
-            hosts=host_addresses(node),
+            hosts=host_addresses(node, network),
             gateway_mtu_bytes=network.mtu_bytes if node.gateway_mtu_supported else None,
         ),
     )
@@ -128,7 +125,8 @@ def next_hops(node: Node, external: tuple[InterfaceAddress, ...]) -> tuple[Addre
     without a default route OVN drops everything outbound.
     """
     if node.gateway_next_hops or node.gateway_addresses:
-        return node.gateway_next_hops
+        families = {interface.family for interface in external}
+        return tuple(hop for hop in node.gateway_next_hops if hop.family in families)
     return tuple(_first_other_host(interface) for interface in external)
 
 
@@ -137,8 +135,22 @@ def _first_other_host(interface: InterfaceAddress) -> Address:
     return first if first != interface.address else first + 1
 
 
-def host_addresses(node: Node) -> tuple[Address, ...]:
-    """Every address the node answers to, sorted, without duplicates."""
+def host_addresses(node: Node, network: ClusterNetwork) -> tuple[Address, ...]:
+    """Every address the node answers to, sorted, without duplicates.
+
+    Only addresses that can be a host's: one that belongs to pods, services or OVN itself would exempt whoever has it
+    from the policies of this node's pods.
+    """
+    return tuple(address for address in _stated(node) if not network.why_not_a_host(address))
+
+
+def not_hosts(node: Node, network: ClusterNetwork) -> tuple[str, ...]:
+    """Addresses the node states that are left out, and why; one sentence each."""
+    found = ((address, network.why_not_a_host(address)) for address in _stated(node))
+    return tuple(f"address {address} {why} and is not taken for the node's own" for address, why in found if why)
+
+
+def _stated(node: Node) -> tuple[Address, ...]:
     uplink = (interface.address for interface in (*node.gateway_addresses, *node.primary, *node.host_cidrs))
     return tuple(sorted({*node.internal, *node.external, *uplink}))
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output
-from ovnk_core.indexes.endpoint import POD_PLACE, PodPlace
+from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
+from ovnk_core.model.manifest import manifest_text
+from ovnk_core.model.tables import NODE, POD
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import (
     ACLS,
@@ -18,7 +20,7 @@ from ovnk_core.nb.desired import (
     object_ids,
 )
 from ovnk_core.nb.match import disj, equals, text
-from ovnk_core.nb.row import ColumnId, Pairs, RowId, pairs_of
+from ovnk_core.nb.row import ACCEPTED_KEY, NODE_ID_KEY, ColumnId, Pairs, RowId, pairs_of
 from ovnk_core.nb.tables import (
     APPLY_AFTER_LB,
     Acl,
@@ -31,7 +33,7 @@ from ovnk_core.nb.tables import (
 from ovnk_core.terms.address import FAMILIES, Address
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.topology.cluster import router_facing_port
-from ovnk_core.topology.place import NODE_ID_KEY, NODE_PLACE, NodePlace
+from ovnk_core.topology.place import NODE_PLACE, NodePlace
 
 OWN_NODE_PRIORITY = 1001
 """Same band as policy allows: above the default deny (1000)."""
@@ -39,12 +41,15 @@ OWN_NODE_PRIORITY = 1001
 
 @rule(
     driver=NODE_PLACE,
+    reads=(NODE,),
     out=(SWITCHES, SWITCH_PORTS, ROUTER_PORTS, GATEWAY_CHASSIS, MEMBER),
 )
 def node_switch(read: Reader, key: NamespacedName, place: NodePlace) -> Iterable[Output]:
     """A node -> its switch, ``stor``/``rtos`` to the cluster router and ``k8s-`` to the node itself."""
     node, switch = place.name, naming.node_switch_row(place.name)
-    ids = pairs_of({NODE_ID_KEY: str(place.node_id)})
+    declared = read(NODE, key)
+    accepted = {ACCEPTED_KEY: manifest_text(declared)} if declared is not None else {}
+    ids = pairs_of({NODE_ID_KEY: str(place.node_id), **accepted})
     yield SWITCHES.row(switch, LogicalSwitch(name=node, other_config=pairs_of(_other_config(place)), external_ids=ids))
     for group in ("clusterLBGroup", "clusterSwitchLBGroup"):
         yield MEMBER.member(ColumnId(switch, "load_balancer_group"), naming.lb_group_row(group))
@@ -124,14 +129,16 @@ def _any_of(side: str, addresses: tuple[Address, ...]) -> str:
     return text(disj(*parts))
 
 
-@rule(driver=POD_PLACE, out=(SWITCH_PORTS, MEMBER))
-def pod_port(read: Reader, key: NamespacedName, place: PodPlace) -> Iterable[Output]:
+@rule(driver=ENDPOINT, reads=(POD,), out=(SWITCH_PORTS, MEMBER))
+def pod_port(read: Reader, key: NamespacedName, place: Endpoint) -> Iterable[Output]:
     """An endpoint -> its port on its node's switch, with port security on the recorded addresses."""
     port = naming.pod_port_row(key)
     address = " ".join((place.mac, *map(str, place.addresses)))
     options = {"requested-chassis": place.node}
     if place.uid:
         options["iface-id-ver"] = place.uid
+    declared = read(POD, key)
+    accepted = {ACCEPTED_KEY: manifest_text(declared)} if declared is not None else {}
     yield SWITCH_PORTS.row(
         port,
         LogicalSwitchPort(
@@ -139,7 +146,7 @@ def pod_port(read: Reader, key: NamespacedName, place: PodPlace) -> Iterable[Out
             addresses=(address,),
             port_security=(address,),
             options=pairs_of(options),
-            external_ids=pairs_of({"namespace": key.namespace, "pod": "true"}),
+            external_ids=pairs_of({"namespace": key.namespace, "pod": "true", **accepted}),
         ),
     )
     yield MEMBER.member(ColumnId(naming.node_switch_row(place.node), "ports"), port)

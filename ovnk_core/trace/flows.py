@@ -14,14 +14,16 @@ from ovnk_core.features.network_policy.verdict import Direction, Judgement
 from ovnk_core.flows import flow as f
 from ovnk_core.flows.flow import LogicalFlow
 from ovnk_core.flows.table import FlowTable
+from ovnk_core.model.cluster import special_kind
 from ovnk_core.nb import naming
-from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, PORT_GROUPS, SWITCH_PORTS
+from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, PORT_GROUPS, ROUTER_PORTS, ROUTERS, SWITCH_PORTS
 from ovnk_core.nb.match import All, Match, PortGroupRef, Predicate, Test, compile_match
 from ovnk_core.nb.row import ColumnId, RowId
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.trace.intent import policy_step
 from ovnk_core.trace.question import Answer, Question, Step
+from ovnk_core.trace.sanity import FIXED, LR_IN_IP_INPUT, own_sources
 from ovnk_core.trace.scene import End, Ends, Scene
 from ovnk_core.trace.way import find_way, incomplete
 
@@ -64,6 +66,7 @@ class FlowTracer:
                 assert isinstance(port, RowId)
                 self._groups_of.setdefault(port, []).append(row.name)
         self._stages: dict[tuple[RowId, str], _Stage] = {}
+        self._refusals: dict[RowId, list[tuple[Predicate, str]]] = {}
         self._compile()
 
     def _compile(self) -> None:
@@ -80,6 +83,12 @@ class FlowTracer:
         for stage in self._stages.values():
             for flows in (stage.common, *stage.by_group.values()):
                 flows.sort(key=lambda entry: entry[:2])
+        engine = self.scene.cluster.engine
+        rows = engine.rows(ROUTER_PORTS)
+        for router in engine.rows(ROUTERS):
+            members = engine.members(MEMBER, ColumnId(router, "ports"))
+            own = own_sources(rows[port] for port in members if isinstance(port, RowId))
+            self._refusals[router] = [(compile_match(match), text) for match, text in (*FIXED, *own)]
 
     # ------------------------------------------------------------------ scope of matches
 
@@ -96,10 +105,10 @@ class FlowTracer:
         ends = self.scene.ends(question)
         way = find_way(self.scene, ends)
         steps: list[Step] = []
-        if way.stays_inside or (ends.source.kind == "node" and not ends.source.is_management):
-            verdict = True
-        else:
+        if way.passes_ovn:
             verdict = _Walk(self, question, ends, steps).run()
+        else:
+            verdict = way.step.verdict == "allow"
         return Answer(
             verdict="allow" if verdict else "drop",
             reason=steps[-1].text if steps else way.step.text,
@@ -120,6 +129,10 @@ class FlowTracer:
                     best = entry
                     break
         return best[2] if best else None
+
+    def refusal(self, router: RowId, packet: dict[str, Any]) -> str:
+        """Why a router drops a packet before it looks at its routes; empty if it does not."""
+        return next((text for predicate, text in self._refusals.get(router, ()) if predicate(packet, self)), "")
 
     def _candidates(self, datapath: RowId, stage: str, packet: dict[str, Any]) -> Iterator[list[Compiled]]:
         found = self._stages.get((datapath, stage))
@@ -161,7 +174,7 @@ class _Walk:
 
     def run(self) -> bool:
         source, target = self.ends.source, self.ends.target
-        if source.kind in ("external", "nobody"):
+        if source.kind not in ("pod", "node"):
             return self._from_gateway(target)
         switch = naming.node_switch_row(source.node)
         name = naming.management_port(source.node)
@@ -257,8 +270,11 @@ class _Walk:
     def _route(self, router: RowId, inport: str) -> bool:
         self.hops += 1
         if self.hops > MAX_HOPS:
-            return self._lost("lr_in_ip_input", f"routers pass {self.ends.target.address} around in a circle")
+            return self._lost(LR_IN_IP_INPUT, f"routers pass {self.ends.target.address} around in a circle")
         packet: dict[str, Any] = {**self.header, "inport": inport, "reg7": 0}
+        refusal = self.tracer.refusal(router, packet)
+        if refusal:
+            return self._lost(LR_IN_IP_INPUT, f"routers drop {refusal}")
         flow = self.tracer.lookup(router, f.LR_IN_IP_ROUTING, packet)
         if flow is None or flow.actions.drops:
             return self._lost(f.LR_IN_IP_ROUTING, f"no route to {self.ends.target.address}")
@@ -276,6 +292,8 @@ class _Walk:
         if translation is not None and translation.actions.source is not None:
             text = f"source becomes {translation.actions.source}"
             self.steps.append(_row_step(f.LR_OUT_SNAT, "allow", text, translation))
+            source = translation.actions.source
+            self.header = self.header | {f"ip{source.family}.src": source.value}
         return self._leave(actions.outport, hop)
 
     def _leave(self, outport: str, hop: Address) -> bool:
@@ -322,6 +340,8 @@ def _header(question: Question, ends: Ends) -> dict[str, Any]:
         f"ip{family}.src": ends.source.address.value,
         f"ip{family}.dst": ends.target.address.value,
     }
+    if ends.target.kind == "group":
+        packet |= {"eth.mcast": True, "eth.bcast": special_kind(ends.target.address) == "broadcast"}
     if question.protocol == "icmp":
         return packet | {"icmp": True, f"icmp{family}": True}
     return packet | {question.protocol: True, f"{question.protocol}.dst": question.port}

@@ -6,6 +6,8 @@ between a pod and its own node is exempt from policies.
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ovnk_core.features.network_policy.verdict import Direction, Judgement, judge
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.question import Answer, Question, Step
@@ -18,8 +20,8 @@ def answer(scene: Scene, question: Question) -> Answer:
     ends = scene.ends(question)
     way = find_way(scene, ends)
     steps: list[Step] = []
-    if way.stays_inside:
-        return _close(scene, ends, way, steps, True, "the packet never leaves the pod")
+    if not way.passes_ovn or (question.state == "reply" and way.step.verdict == "drop"):
+        return _close(scene, ends, way, [way.step], way.step.verdict == "allow", way.step.text)
     if question.state == "reply":
         return _close(scene, ends, way, steps, True, "a reply of an allowed connection passes")
     egress = _policy_step(scene, question, "Egress", ends.source, ends.target)
@@ -30,7 +32,8 @@ def answer(scene: Scene, question: Question) -> Answer:
     steps.append(way.step)
     if way.step.verdict == "drop":
         return _close(scene, ends, way, steps, False, way.step.text)
-    ingress = _policy_step(scene, question, "Ingress", ends.target, ends.source)
+    source = replace(ends.source, address=way.arrives_from) if way.arrives_from else ends.source
+    ingress = _policy_step(scene, question, "Ingress", ends.target, source)
     if ingress is not None:
         steps.append(ingress)
         if ingress.verdict == "drop":

@@ -10,8 +10,9 @@ from typing import Literal
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.network_policy.verdict import Direction, Party, isolating
+from ovnk_core.flows.routing import LINK_LOCAL
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
-from ovnk_core.model.cluster import JOIN, MASQUERADE
+from ovnk_core.model.cluster import JOIN, special_kind
 from ovnk_core.model.namespace import labels_of
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.pod import Pod
@@ -23,11 +24,15 @@ from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
 from ovnk_core.trace.question import Question, QuestionError
 
-Kind = Literal["pod", "node", "external", "nobody"]
+Kind = Literal["pod", "node", "external", "group", "nobody"]
 
 
 class End(Value, frozen=True, kw_only=True):
-    """One end of a packet. ``node`` is set for pods and nodes; ``is_management`` for a node's .2 address."""
+    """One end of a packet. ``node`` is set for pods and nodes; ``is_management`` for a node's .2 address.
+
+    ``group``: multicast and broadcast. ``nobody``: an address inside the cluster, or one that is never forwarded,
+    that nobody has.
+    """
 
     kind: Kind
     address: Address
@@ -64,11 +69,12 @@ class Scene:
         return {address: endpoint for endpoint in self.endpoints.values() for address in endpoint.addresses}
 
     @cached_property
-    def hosts(self) -> dict[Address, str]:
-        """Host address -> node; the first node by name where two claim one."""
-        found: dict[Address, str] = {}
-        for name in sorted(self.places, reverse=True):
-            found.update(dict.fromkeys(self.places[name].hosts, name))
+    def hosts(self) -> dict[Address, tuple[str, ...]]:
+        """Host address -> nodes by name; several nodes may state one address (an ExternalIP of a translator)."""
+        found: dict[Address, tuple[str, ...]] = {}
+        for name in sorted(self.places):
+            for address in self.places[name].hosts:
+                found[address] = (*found.get(address, ()), name)
         return found
 
     @cached_property
@@ -95,7 +101,7 @@ class Scene:
         labels = self.namespace_labels(end.endpoint.key.namespace) if end.endpoint else ()
         return Party(address=end.address, endpoint=end.endpoint, namespace_labels=labels)
 
-    def namespace_labels(self, name: str) -> Labels:
+    def namespace_labels(self, name: str) -> Labels | None:
         return labels_of(name, self.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
 
     # ------------------------------------------------------------------ from question to ends
@@ -110,11 +116,13 @@ class Scene:
         if not families:
             raise QuestionError("to", _text(question.target), f"shares no address family with {_text(question.source)}")
         source = self._end("from", question.source, families[0])
-        target = self._end("to", question.target, families[0])
+        near = source.node if source.kind == "pod" else ""
+        target = self._end("to", question.target, families[0], near)
         if source.kind == "node" and not source.is_management and target.kind == "pod":
             source = self._as_management(source)
-        if source.kind in ("external", "nobody") and target.kind != "pod":
-            raise QuestionError("to", _text(question.target), "from outside only pods can be traced so far")
+        if source.kind not in ("pod", "node") and target.kind not in ("pod", "node"):
+            reason = f"neither this nor {_text(question.source)} is a pod or a node: the cluster is not on the way"
+            raise QuestionError("to", _text(question.target), reason)
         return Ends(source=source, target=target)
 
     def _families(self, field: str, who: NamespacedName | Address) -> tuple[Family, ...]:
@@ -151,9 +159,9 @@ class Scene:
         uplink = tuple(interface.address for interface in place.external)
         return uplink or place.hosts
 
-    def _end(self, field: str, who: NamespacedName | Address, family: Family) -> End:
+    def _end(self, field: str, who: NamespacedName | Address, family: Family, near: str = "") -> End:
         if isinstance(who, Address):
-            return self._end_of_address(who)
+            return self._end_of_address(who, near)
         endpoint = self.endpoints.get(who)
         if endpoint is not None:
             address = endpoint.address(family)
@@ -163,7 +171,9 @@ class Scene:
         node = self.cluster.engine.rows(POD)[who].node
         return End(kind="node", address=address, node=node, label=f"host-network pod {who} (node {node})")
 
-    def _end_of_address(self, address: Address) -> End:
+    def _end_of_address(self, address: Address, near: str) -> End:
+        """``near``: the node of the pod that asks. It reaches its own node at an address that other nodes state too;
+        anybody else takes a shared address for one outside, because nobody knows which node answers."""
         endpoint = self.by_address.get(address)
         if endpoint is not None:
             label = f"pod {endpoint.key}"
@@ -171,10 +181,13 @@ class Scene:
         if address in self.management:
             node = self.management[address]
             return End(kind="node", address=address, node=node, is_management=True, label=f"node {node}")
-        if address in self.hosts:
-            return End(kind="node", address=address, node=self.hosts[address], label=f"node {self.hosts[address]}")
-        reserved = (JOIN[address.family], MASQUERADE[address.family])
-        if self.network.holds(address) or any(range_.contains(address) for range_ in reserved):
+        owners = self.hosts.get(address, ())
+        if near in owners or len(owners) == 1:
+            node = near if near in owners else owners[0]
+            return End(kind="node", address=address, node=node, label=f"node {node}")
+        if special_kind(address) in ("multicast", "broadcast"):
+            return End(kind="group", address=address, label=str(address))
+        if self.network.holds(address) or JOIN[address.family].contains(address) or is_never_forwarded(address):
             return End(kind="nobody", address=address, label=str(address))
         return End(kind="external", address=address, label=str(address))
 
@@ -183,6 +196,14 @@ class Scene:
         place = self.places[end.node]
         address = next((a for a in place.management if a.family == end.address.family), end.address)
         return End(kind="node", address=address, node=end.node, is_management=True, label=end.label)
+
+
+def is_never_forwarded(address: Address) -> bool:
+    """Whether OVN's routers forward nothing to an address: IPv4's loopback and unspecified ranges (lr_in_ip_input),
+    IPv6's link (connected on every port, and nobody's there). They do forward to ``::`` and ``::1``."""
+    if address.family == 4:
+        return special_kind(address) in ("loopback", "unspecified")
+    return LINK_LOCAL.contains(address)
 
 
 def _text(who: NamespacedName | Address) -> str:

@@ -2,42 +2,91 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
+from msgspec.structs import replace
+
+from ovnk_core.model.cluster import JOIN, MASQUERADE, special_kind
+from ovnk_core.terms.address import Address, InterfaceAddress
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
+from ovnk_core.topology.place import NodePlace
 from ovnk_core.trace.question import Leg, PathKind, Step
-from ovnk_core.trace.scene import End, Ends, Scene
+from ovnk_core.trace.scene import End, Ends, Scene, is_never_forwarded
 
-_EVERYWHERE = ("AdminNetworkPolicy", "BaselineAdminNetworkPolicy")
-_OUTSIDE = ("EgressFirewall", "EgressIP", "EgressService", "EgressQoS")
-_SERVICE = ("Service", "EndpointSlice", "Endpoints")
+Effect = Literal["everywhere", "leaving", "service", "never"]
+UNBUILT_EFFECT: dict[str, Effect] = {
+    "AdminNetworkPolicy": "everywhere",
+    "BaselineAdminNetworkPolicy": "everywhere",
+    "ClusterNetworkPolicy": "everywhere",
+    "UserDefinedNetwork": "everywhere",  # pods of its namespace may live on another network altogether
+    "ClusterUserDefinedNetwork": "everywhere",
+    "EgressFirewall": "leaving",
+    "EgressIP": "leaving",
+    "EgressService": "leaving",
+    "AdminPolicyBasedExternalRoute": "leaving",
+    "Service": "service",
+    "Endpoints": "service",
+    "EndpointSlice": "service",
+    "EgressQoS": "never",  # marks packets, decides nothing
+    "EgressRouter": "never",  # its pod is a pod like any other; what it forwards starts there anew
+}
+"""Kinds that are known but not built -> the packets whose verdict an object of that kind could change.
+
+``everywhere``: any; ``leaving``: those of a pod (of its namespace, if it has one) that leave the overlay; ``service``:
+those to a service address. Covers every kind ingest knows as unbuilt, which a test checks.
+"""
 
 
 class Way(Value, frozen=True, kw_only=True):
+    """``passes_ovn``: whether OVN sees the packet at all; where it does not, ``step`` is the whole verdict.
+    ``arrives_from``: the source the target sees, where a gateway translated it on the way in."""
+
     path: PathKind
     legs: tuple[Leg, ...]
     step: Step
-    stays_inside: bool = False
+    passes_ovn: bool = True
+    arrives_from: Address | None = None
 
 
 def find_way(scene: Scene, ends: Ends) -> Way:
     """Where a packet between the two ends would go."""
     source, target = ends.source, ends.target
     if source.endpoint is not None and source.endpoint is target.endpoint:
-        return _way("same-node", (), "allow", "the packet never leaves the pod", inside=True)
+        return _way("same-node", (), "allow", "the packet never leaves the pod", passes_ovn=False)
+    if source.kind == "node" and target.kind != "pod":
+        return _of_host(source, target)
+    if source.kind != "pod" and target.kind == "node":
+        leg = Leg(source=str(source.address), target=target.node, transport="underlay")
+        return _way("host", (leg,), "allow", "traffic to hosts does not pass OVN", passes_ovn=False)
+    if target.kind == "group":
+        kind = special_kind(target.address)
+        return _way("multicast", (), "drop", f"{kind} is not built: OVN's routers drop it (lr_in_ip_input)")
     if target.kind == "nobody":
-        return _way("external", (), "drop", f"nothing in the cluster has the address {target.address}")
-    if source.kind == "node" and target.kind == "node":
-        local = source.node == target.node
-        leg = Leg(source=source.node, target=target.node, transport="local" if local else "underlay")
-        return _way("host", (leg,), "allow", "traffic between hosts does not pass OVN")
-    if source.kind == "node" and target.kind == "external":
-        leg = Leg(source=source.node, target=str(target.address), transport="underlay")
-        return _way("host", (leg,), "allow", "traffic of a host does not pass OVN")
-    if source.kind in ("external", "nobody"):
+        return _way("external", (), "drop", _why_nobody(target))
+    if source.kind not in ("pod", "node"):
         return _inbound(scene, source, target)
     if target.kind == "external" or (target.kind == "node" and not target.is_management):
         return _outbound(scene, source, target)
     return _inside(source, target)
+
+
+def _of_host(source: End, target: End) -> Way:
+    """A node to anything but a pod: the host's own routes decide."""
+    if target.kind == "nobody":
+        return _way("external", (), "drop", _why_nobody(target), passes_ovn=False)
+    if target.kind == "node":
+        local = source.node == target.node
+        leg = Leg(source=source.node, target=target.node, transport="local" if local else "underlay")
+        return _way("host", (leg,), "allow", "traffic between hosts does not pass OVN", passes_ovn=False)
+    leg = Leg(source=source.node, target=str(target.address), transport="underlay")
+    return _way("host", (leg,), "allow", "traffic of a host does not pass OVN", passes_ovn=False)
+
+
+def _why_nobody(target: End) -> str:
+    if is_never_forwarded(target.address):
+        return f"{special_kind(target.address)} addresses such as {target.address} are never forwarded"
+    return f"nothing in the cluster has the address {target.address}"
 
 
 def _inside(source: End, target: End) -> Way:
@@ -52,10 +101,45 @@ def _inside(source: End, target: End) -> Way:
 
 
 def _inbound(scene: Scene, source: End, target: End) -> Way:
-    if not scene.places[target.node].has_gateway:
+    place = scene.places[target.node]
+    if not place.has_gateway:
         return _way("external", (), "drop", f"node {target.node} has no gateway to enter by")
+    translated = _translated(scene, source.address, place)
+    routers = () if translated else _cluster_router(scene)
+    why = _implausible(source.address, (*place.join, *place.external, *routers))
+    if why:
+        return _way("external", (), "drop", f"OVN's routers drop packets that come from {why} (lr_in_ip_input)")
     legs = (Leg(source=str(source.address), target=target.node, transport="underlay"),)
-    return _way("external", legs, "allow", f"enters at the gateway of node {target.node}")
+    text = f"enters at the gateway of node {target.node}"
+    if translated:
+        text += f", which makes it come from {translated}"
+    return replace(_way("external", legs, "allow", text), arrives_from=translated)
+
+
+def _translated(scene: Scene, address: Address, place: NodePlace) -> Address | None:
+    """A gateway translates cluster addresses and its own join address whichever way they go."""
+    if not scene.network.holds(address) and all(interface.address != address for interface in place.join):
+        return None
+    return next((uplink.address for uplink in place.external if uplink.family == address.family), None)
+
+
+def _cluster_router(scene: Scene) -> tuple[InterfaceAddress, ...]:
+    joined = InterfaceAddress(scene.network.join_router(4), JOIN[4].prefix)
+    return (joined, *(interface for place in scene.places.values() for interface in place.router))
+
+
+def _implausible(address: Address, own: tuple[InterfaceAddress, ...]) -> str:
+    """What makes an IPv4 source impossible to routers with these addresses: northd has no such check for IPv6."""
+    if address.family != 4:
+        return ""
+    if special_kind(address):
+        return f"a {special_kind(address)} address"
+    for interface in own:
+        if address == interface.address:
+            return f"their own address {address}"
+        if interface.family == 4 and address.value == interface.subnet.last:
+            return f"the broadcast address of {interface.subnet}"
+    return ""
 
 
 def _outbound(scene: Scene, source: End, target: End) -> Way:
@@ -73,17 +157,17 @@ def _outbound(scene: Scene, source: End, target: End) -> Way:
     uplink = next((each for each in place.external if each.family == family), None)
     if not place.has_gateway or uplink is None:
         return _way(path, (), "drop", f"node {source.node} has no IPv{family} gateway")
-    on_link = uplink.subnet.contains(target.address)
-    if not on_link and not any(hop.family == family for hop in place.next_hops):
+    is_near = any(each.contains(target.address) for each in (uplink.subnet, MASQUERADE[family]))
+    if not is_near and not any(hop.family == family for hop in place.next_hops):
         return _way(path, (), "drop", f"node {source.node} has no IPv{family} default route")
     end = target.node if target.kind == "node" else str(target.address)
     legs = (Leg(source=source.node, target=end, transport="underlay"),)
     return _way(path, legs, "allow", f"leaves through the gateway of {source.node} as {uplink.address}")
 
 
-def _way(path: PathKind, legs: tuple[Leg, ...], verdict: str, text: str, *, inside: bool = False) -> Way:
+def _way(path: PathKind, legs: tuple[Leg, ...], verdict: str, text: str, *, passes_ovn: bool = True) -> Way:
     step = Step(stage="route", verdict="allow" if verdict == "allow" else "drop", text=text)
-    return Way(path=path, legs=legs, step=step, stays_inside=inside)
+    return Way(path=path, legs=legs, step=step, passes_ovn=passes_ovn)
 
 
 def incomplete(scene: Scene, ends: Ends, way: Way) -> tuple[str, ...]:
@@ -93,8 +177,14 @@ def incomplete(scene: Scene, ends: Ends, way: Way) -> tuple[str, ...]:
     leaves = way.path in ("external", "host") and namespace is not None
 
     def matters(ref: ObjectRef) -> bool:
-        if ref.kind in _OUTSIDE:
-            return leaves and ref.namespace in ("", namespace)
-        return ref.kind in _EVERYWHERE or (ref.kind in _SERVICE and to_service)
+        match UNBUILT_EFFECT[ref.kind]:
+            case "everywhere":
+                return True
+            case "leaving":
+                return leaves and ref.namespace in ("", namespace)
+            case "service":
+                return to_service
+            case "never":
+                return False
 
     return tuple(str(ref) for ref in scene.unbuilt if matters(ref))

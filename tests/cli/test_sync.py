@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.command import ROOT, SHOP, ovnk
+from tests.cli.command import ROOT, SHOP, check, ovnk
 from tests.kit.ovn import Central, OvsdbServer, program, schema_file, short_directory
 
 NOTHING = {"insert": 0, "update": 0, "mutate": 0, "delete": 0}
@@ -88,6 +88,7 @@ def test_nothing_that_exists_moves(server: OvsdbServer, shop: Path) -> None:
 def test_decisions_can_be_saved_and_given_to_offline_verbs(server: OvsdbServer, shop: Path, tmp_path: Path) -> None:
     saved = tmp_path / "decisions.json"
     sync(server, "-f", str(shop), "--save-decisions", str(saved))
+    check(json.loads(saved.read_text()), "decisions")
     (shop / "early.yaml").write_text(POD.format("a-first", "worker-1"))
     offline = ovnk("rows", "-f", str(shop), "--decisions", str(saved), "-o", "json")
     assert "proposed" not in offline.err

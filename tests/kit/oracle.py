@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 from ovnk_core.cluster import Cluster
 from ovnk_core.flows.flow import STAGES
 from ovnk_core.flows.table import FlowTable
+from ovnk_core.model.cluster import special_kind
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import ROUTER_PORTS
 from ovnk_core.nb.match import Match
@@ -24,9 +25,11 @@ from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.native import NativeNorthbound
 from ovnk_core.reconcile.columns import mirrored
 from ovnk_core.reconcile.diff import Desired, Difference, full
+from ovnk_core.terms.address import Address
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
 from ovnk_core.trace.question import Question
 from ovnk_core.trace.scene import Ends, Scene
+from ovnk_core.trace.way import find_way
 from tests.kit.ovn import Central
 from tests.kit.trace import ESTABLISHED, NEW, REPLY, TraceDaemon, TraceResult
 
@@ -202,7 +205,7 @@ def microflow(scene: Scene, question: Question) -> tuple[str, str]:
 
 def _start(scene: Scene, ends: Ends) -> Start:
     source, target = ends.source, ends.target
-    if source.kind == "external":
+    if source.kind not in ("pod", "node"):
         place = scene.places[target.node]
         return Start(naming.external_switch(place.name), place.localnet, OUTSIDE_MAC, place.external_mac)
     place = scene.places[source.node]
@@ -214,8 +217,10 @@ def _start(scene: Scene, ends: Ends) -> Start:
 
 
 def _next_mac(place: NodePlace, ends: Ends) -> str:
-    """The target's own MAC when it sits on the same switch, else the router's."""
+    """The target's own MAC when it sits on the same switch, a group's for multicast, else the router's."""
     target = ends.target
+    if target.kind == "group":
+        return _group_mac(target.address)
     if target.endpoint is not None and target.endpoint.node == place.name:
         return target.endpoint.mac
     if target.is_management and target.node == place.name:
@@ -223,12 +228,23 @@ def _next_mac(place: NodePlace, ends: Ends) -> str:
     return place.router_mac
 
 
+def _group_mac(address: Address) -> str:
+    """RFC 1112, RFC 2464; broadcast is all ones."""
+    if special_kind(address) == "broadcast":
+        return "ff:ff:ff:ff:ff:ff"
+    if address.family == 4:
+        raw = bytes((1, 0, 0x5E)) + (address.value & 0x7FFFFF).to_bytes(3, "big")
+    else:
+        raw = bytes((0x33, 0x33)) + (address.value & 0xFFFFFFFF).to_bytes(4, "big")
+    return ":".join(f"{byte:02x}" for byte in raw)
+
+
 def enters_ovn(scene: Scene, question: Question) -> bool:
     """Whether the packet has a place to start from: outsiders need a gateway, and hosts talk past OVN."""
     ends = scene.ends(question)
-    if ends.source.kind == "external":
-        return scene.places[ends.target.node].has_gateway
-    return ends.source.endpoint is not None or ends.source.is_management
+    if not find_way(scene, ends).passes_ovn:
+        return False
+    return ends.source.kind in ("pod", "node") or scene.places[ends.target.node].has_gateway
 
 
 def where_it_should_end(scene: Scene, question: Question) -> tuple[str, str]:

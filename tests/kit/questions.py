@@ -17,10 +17,10 @@ from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
 from ovnk_core.indexes.selection import PodSelection
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
-from ovnk_core.model.cluster import JOIN, MASQUERADE
+from ovnk_core.model.cluster import JOIN
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
 from ovnk_core.model.tables import NETWORK_POLICY, POD
-from ovnk_core.terms.address import Address, Cidr, cidr, parse_address
+from ovnk_core.terms.address import Address, Cidr, parse_address
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Protocol
@@ -31,6 +31,14 @@ from tests.kit.random_policy import Manifest
 
 UNRELATED_PORT = 31337
 OUTSIDE = ("203.0.113.9", "198.51.100.200", "2001:db8:ffff::9")
+ODD = {
+    4: (
+        *("0.0.0.0", "0.0.0.1", "127.0.0.1", "224.0.0.251", "239.255.0.1", "240.0.0.1", "255.255.255.255"),
+        *("169.254.1.1", "169.254.169.2", "169.254.169.4", "169.254.169.254", "100.64.77.7", "100.88.0.1"),
+    ),
+    6: ("::", "::1", "ff02::fb", "ff05::1:3", "fe80::1", "fe90::1", "fd69::2", "fd97::1", "fc00::1"),
+}
+"""Addresses that are special somewhere: to a host, to a router, or to OVN-Kubernetes."""
 End = NamespacedName | Address
 
 
@@ -72,11 +80,13 @@ class Questioner:
         self.nodes = [address for place in places for address in (*place.hosts, *place.management)]
         self.edges = sorted({edge for block in self._blocks() for edge in edges(block)})
         self.outside = [parse_address(text) for text in OUTSIDE]
-        reserved = [*(JOIN[f] for f in (4, 6)), *(MASQUERADE[f] for f in (4, 6))]
         routers = [interface.address for place in places for interface in place.router]
         links = [interface.subnet for place in places for interface in (*place.external, *place.router)]
         broadcasts = [link.at(link.size - 1) for link in links if link.family == 4]
-        self._avoid = {*routers, *broadcasts, *(range_.at(1) for range_ in reserved)}
+        joined = [interface.address for place in places for interface in place.join]
+        self._avoid = {*routers, *broadcasts, *joined, *(JOIN[family].at(1) for family in (4, 6))}
+        self.odd = [*routers, *broadcasts, *joined]
+        self.odd += [parse_address(text) for family in self.families for text in ODD[family]]
 
     def _blocks(self) -> Iterator[Cidr]:
         for _, _, rule in self._targets:
@@ -91,21 +101,23 @@ class Questioner:
         seen: set[Question] = set()
         for _ in range(count * 4):
             question = self._one()
-            if question is None or question in seen or not self._can_ask(question):
+            if question is None or question in seen or not self.can_ask(question):
                 continue
             seen.add(question)
             yield question
             if len(seen) == count:
                 return
 
-    def _can_ask(self, question: Question) -> bool:
+    def can_ask(self, question: Question) -> bool:
+        """Whether both ends are there and routers do not answer by themselves."""
         try:
             ends = self.scene.ends(question)
         except QuestionError:
             return False
-        both = (ends.source, ends.target)
-        if any(end.address in self._avoid or end.kind == "nobody" for end in both):
-            return False
+        if ends.target.address in self._avoid:
+            return False  # routers answer echoes to themselves, which is no forwarding
+        if JOIN[6].contains(ends.target.address):
+            return False  # ovn-trace 23.03 did not come back from a free one; why is not known, our drop is unconfirmed
         return "pod" in (ends.source.kind, ends.target.kind) and ends.source.endpoint is not ends.target.endpoint
 
     def _one(self) -> Question | None:
@@ -115,7 +127,7 @@ class Questioner:
         """Any pod with anything, on a port near one that some rule names."""
         rng = self.rng
         pod: End = self._name(rng.choice(self.endpoints))
-        other = self._other(rng.choice(("pod", "pod", "pod", "node", "edge", "edge", "host", "outside")))
+        other = self._other(rng.choice(("pod", "pod", "pod", "node", "edge", "edge", "host", "outside", "odd")))
         if other is None:
             return None
         source, target = (pod, other) if rng.random() < 0.5 else (other, pod)
@@ -189,6 +201,7 @@ class Questioner:
             "edge": [*self.edges],
             "host": [*self.hosts],
             "outside": [*self.outside],
+            "odd": [*self.odd],
         }
         if kind == "pod":
             return self._name(self.rng.choice(self.endpoints))
@@ -200,22 +213,10 @@ def _is_picked(selection: PodSelection, endpoint: Endpoint, labels: Labels) -> b
 
 
 def edges(block: Cidr) -> Iterator[Address]:
-    """First and last address of a prefix, and the neighbours just outside, as far as a packet may carry them."""
+    """First and last address of a prefix, and the neighbours just outside."""
     for value in (block.value - 1, block.value, block.value + 1, block.last - 1, block.last, block.last + 1):
-        address = Address(block.family, value)
-        if 0 <= value < 1 << (32 if block.family == 4 else 128) and is_unicast(address):
-            yield address
-
-
-_ODD = [
-    *map(cidr, ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "240.0.0.0/4", "169.254.0.0/16")),
-    *map(cidr, ("::/8", "fe80::/10", "ff00::/8")),
-]
-
-
-def is_unicast(address: Address) -> bool:
-    """Not multicast, loopback, link-local or unspecified: those are not forwarded, whatever a policy says."""
-    return not any(block.contains(address) for block in _ODD)
+        if 0 <= value < 1 << (32 if block.family == 4 else 128):
+            yield Address(block.family, value)
 
 
 def _lower(protocol: str) -> Protocol:

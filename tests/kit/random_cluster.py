@@ -130,8 +130,10 @@ class RandomCluster:
     def network(self) -> Manifest:
         entries = [dict(ENTRIES[family]) for family in self.numbers]
         if self.rng.random() < 0.4 and self.numbers[0] == 4 and not self.is_pinned:
-            entries[0] = {"cidr": "10.128.0.0/16", "hostPrefix": self.rng.choice((26, 28))}
-            entries.append({"cidr": "10.200.0.0/16", "hostPrefix": 24})
+            # Two ranges of one hostPrefix, the first sometimes too small for all nodes.
+            bits = self.rng.choice((26, 28))
+            entries[0] = {"cidr": f"10.128.0.0/{self.rng.choice((16, bits - 1))}", "hostPrefix": bits}
+            entries.append({"cidr": "10.200.0.0/16", "hostPrefix": bits})
         services = [SERVICES[family] for family in self.numbers]
         spec = {"clusterNetwork": entries, "serviceNetwork": services, "networkType": "OVNKubernetes"}
         return _manifest("config.openshift.io/v1", "Network", "cluster", spec=spec)

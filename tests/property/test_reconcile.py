@@ -16,9 +16,9 @@ import pytest
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.errors import Rejected
-from ovnk_core.features.network_policy.rules import ACCEPTED_KEY
+from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
-from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, DESIRED, PORT_GROUPS, ROUTER_POLICIES
+from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, DESIRED, PORT_GROUPS, ROUTER_POLICIES, SWITCH_PORTS
 from ovnk_core.nb.match import references
 from ovnk_core.nb.match_parse import parse
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
@@ -31,7 +31,6 @@ from ovnk_core.reconcile.diff import Desired, full, incremental, purge
 from ovnk_core.reconcile.recall import recall
 from ovnk_core.runtime.writer import Writer
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import NODE_ID_KEY
 from tests.kit.questions import cluster_of, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster, ref_of
 from tests.kit.walk import Walker
@@ -222,7 +221,7 @@ def test_purge_removes_exactly_ours(kind: str) -> None:
 @pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("seed", range(590, 590 + scaled(4)))
 def test_rows_of_a_refused_pod_stay(seed: int, kind: str) -> None:
-    """A pod whose manifest turned invalid before this start: its port, groups and sets are left as they are."""
+    """A pod whose manifest turned invalid before this start: its accepted version is on record and stays in force."""
     made = RandomCluster(seed, pods=(20, 30), policies=(5, 10))
     store, cluster = make_store(kind), cluster_of(made.manifests())
     reconcile(store, cluster)
@@ -238,9 +237,8 @@ def test_rows_of_a_refused_pod_stay(seed: int, kind: str) -> None:
             manifest["spec"]["hostNetwork"] = "perhaps"
     restarted = Cluster(decisions=cluster.decisions)
     restarted.replace(parse_objects(manifests))
-    assert restarted.kept == frozenset((ref_of(victim),)), f"seed {seed}"
-    desired = Desired(restarted.engine, store.schema)
-    difference = full(desired, before, kept=restarted.kept)
+    assert ref_of(victim) in restarted.refused, f"seed {seed}"
+    difference = full(Desired(restarted.engine, store.schema), before)
     assert difference.operations == (), f"seed {seed}: {difference.operations[:3]}"
 
 
@@ -254,10 +252,18 @@ def test_decisions_are_read_back_from_the_rows_they_shaped(seed: int) -> None:
     made = RandomCluster(seed, FAMILIES[seed % 3])
     store, cluster = make_store("memory"), cluster_of(made.manifests())
     reconcile(store, cluster)
-    recalled = recall(snapshot(store), accepted_key=ACCEPTED_KEY, node_id_key=NODE_ID_KEY)
+    recalled = recall(snapshot(store))
     assert recalled.nodes == cluster.decisions.nodes, f"seed {seed}"
     assert recalled.pods == cluster.decisions.pods, f"seed {seed}"
-    assert recalled.policies.keys() == cluster.decisions.policies.keys(), f"seed {seed}"
+    ports = {row.name for row in cluster.engine.rows(SWITCH_PORTS).values()}
+    expected = {
+        ref: item
+        for ref, item in cluster.decisions.accepted.items()
+        if ref.kind in ("Node", "NetworkPolicy") or (ref.kind == "Pod" and f"{ref.namespace}_{ref.name}" in ports)
+    }
+    nowhere = {ref for ref in expected if ref.kind == "Node" and ref.name not in recalled.nodes}
+    accepted = accepted_texts(recalled.accepted)
+    assert accepted == {ref: item for ref, item in expected.items() if ref not in nowhere}, f"seed {seed}"
 
 
 def test_one_transaction_per_reconcile() -> None:
@@ -274,11 +280,14 @@ def test_one_transaction_per_reconcile() -> None:
 
 @pytest.mark.asyncio
 async def test_rows_of_a_refused_pod_go_when_the_pod_does() -> None:
-    """The writer compares in full again once an object it kept rows for is no longer refused."""
+    """Refused, then gone from a readable source: only then its rows go."""
     made = RandomCluster(630, pods=(20, 30), policies=(5, 10))
     cluster = cluster_of(made.manifests())
     database = MemoryDatabase()
-    database.commit(full(Desired(cluster.engine, database.schema), snapshot(database)).operations)
+    before = MemoryNorthbound(database=database)
+    await before.connect(mirrored())
+    await Writer(cluster, before, adopt=False, allow_prune=True).flush()
+    await before.close()
     victim = ref_of(made.of_kind("Pod")[0])
     manifests = [manifest for manifest in made.manifests() if ref_of(manifest) != victim]
     broken = next(manifest for manifest in made.manifests() if ref_of(manifest) == victim)

@@ -21,8 +21,8 @@ from tests.kit.ovn import OvsdbServer
 from tests.south.rows import MIRRORED, uid
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.ovn]
-SCALE = int(os.environ.get("TEST_SCALE", "1"))
-SEEDS, TRANSACTIONS = 6 * SCALE, 60
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
+SEEDS, TRANSACTIONS = max(1, int(6 * SCALE)), 60
 
 TABLES = tuple(table for table in MIRRORED if table != "NB_Global")
 POOL = 4

@@ -97,8 +97,11 @@ def bench() -> Bench:
     return Bench()
 
 
-RELABELLED = {"endpoint": 1, "selection": 1, "members": 1, "port_numbers": 1}
-"""What any label change runs: one rule once, one step each of three relations; no port, no ACL."""
+RELABELLED = {"endpoint": 1, "pod_port": 1, "selection": 1, "members": 1, "port_numbers": 1}
+"""What any label change runs: two rules once, one step each of three relations; no ACL. The pod's port is touched
+because the accepted version is recorded on it."""
+RECORD = 1
+"""Rows a label change rewrites: the pod's own port."""
 
 
 def members(delta: Delta) -> dict[str, tuple[int, int]]:
@@ -128,7 +131,7 @@ def test_a_label_change_moves_exactly_the_members_it_must(bench: Bench) -> None:
     work, delta = bench.put(pod("edge-0", app="ops"))
     assert work == RELABELLED
     assert members(delta) == {"PodSelector addresses": (1, 1)}
-    assert not rows_changed(delta)
+    assert rows_changed(delta) == RECORD
 
 
 def test_a_label_change_of_a_subject_moves_ports_too(bench: Bench) -> None:
@@ -140,15 +143,15 @@ def test_a_label_change_of_a_subject_moves_ports_too(bench: Bench) -> None:
         "Namespace shop ports": (0, 1),
         "PodSelector addresses": (1, 1),
     }
-    assert not rows_changed(delta)
+    assert rows_changed(delta) == RECORD
 
 
 def test_a_label_nobody_asks_for_moves_nothing(bench: Bench) -> None:
     work, delta = bench.put(pod("web-0", app="web", colour="green"))
     assert work == RELABELLED
     assert not delta.sets(MEMBER)
-    assert not rows_changed(delta)
-    assert delta.compared == 2, "the pod and its endpoint"
+    assert rows_changed(delta) == RECORD
+    assert delta.compared == 3, "the pod, its endpoint and its port"
 
 
 def test_a_label_change_does_not_depend_on_the_size_of_the_cluster(bench: Bench) -> None:
@@ -186,7 +189,7 @@ def test_a_known_selector_is_not_asked_again(bench: Bench) -> None:
 def test_a_namespace_label_change_runs_no_acl(bench: Bench) -> None:
     """``other`` leaves team red: its four pods leave the one set that looked for the team."""
     work, delta = bench.put(namespace("other", team="blue"))
-    assert work == {"acl_logging": 1, "selection": 1, "members": 1, "port_numbers": 1}
+    assert work == {"acl_logging": 1, "namespace_record": 1, "selection": 1, "members": 1, "port_numbers": 1}
     assert members(delta) == {"PodSelector addresses": (0, 4)}
     assert not rows_changed(delta)
 
@@ -199,7 +202,7 @@ def test_logging_of_a_namespace_rewrites_its_acls_alone(bench: Bench) -> None:
     logged["metadata"]["annotations"] = {"k8s.ovn.org/acl-logging": '{"deny":"info","allow":"notice"}'}
     work, delta = bench.put(logged)
     # One step of each relation that reads namespaces, one run per rule of the namespace's policies.
-    assert work == {"acl_logging": 1, "isolation": 1, "rule_acls": 4, "selection": 1}
+    assert work == {"acl_logging": 1, "namespace_record": 1, "isolation": 1, "rule_acls": 4, "selection": 1}
     assert {key.owner.name for key in delta.rows(ACLS)} == {"shop", "web", "named", "team"}
     assert not delta.sets(MEMBER)
 

@@ -8,9 +8,10 @@ import sys
 import click
 
 from ovnk_cli.catalogue import COMMANDS, SUMMARY, help_text
+from ovnk_cli.streams import EXIT_UNAVAILABLE, lost, prepare
 from ovnk_core.errors import BugError, Conflict, OvnkError, SouthError
 
-EXIT_REFUSED, EXIT_USAGE, EXIT_UNAVAILABLE = 1, 2, 3
+EXIT_REFUSED, EXIT_USAGE = 1, 2
 
 
 class LazyGroup(click.Group):
@@ -39,18 +40,17 @@ def cli() -> None:
 
 def run() -> None:
     """Run the command line and exit."""
+    prepare()
     try:
         # Outside standalone mode click returns the code of ctx.exit and of Exit instead of raising it.
         code = cli.main(prog_name="ovnk", standalone_mode=False)
+        sys.stdout.flush()
         sys.exit(code if isinstance(code, int) else 0)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
     except Exception as error:
         sys.exit(_report(error))
 
@@ -62,6 +62,8 @@ def _report(error: Exception) -> int:
     if isinstance(error, TimeoutError):
         click.echo("ovnk: not in time", err=True)
         return EXIT_UNAVAILABLE
+    if isinstance(error, OSError):
+        return lost(error)
     if not isinstance(error, OvnkError) or isinstance(error, BugError):
         raise error
     click.echo(f"ovnk: {error}", err=True)

@@ -1,14 +1,57 @@
-"""Options that several commands share."""
+"""Options that several commands share, and the types of their values: what is accepted here needs no second check."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-MAX_FILE_BYTES = 64 << 20
+MAX_FILE_BYTES, LARGEST_FILE_BYTES = 64 << 20, 1 << 32
+PORT_MAX = 65535
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+")
+
+
+def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 < value < math.inf:
+        raise click.BadParameter(f"{value:g} is not a positive number of seconds", ctx, param)
+    return value
+
+
+def _remotes(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """``memory``, or the addresses of one database's servers with commas between them."""
+    for remote in [] if value == "memory" else value.split(","):
+        fault = remote_fault(remote.strip())
+        if fault:
+            raise click.BadParameter(f"{remote!r}: {fault}", ctx, param)
+    return value
+
+
+def remote_fault(remote: str) -> str:
+    """Why this is not the address of a database server; empty when it is."""
+    scheme, _, rest = remote.partition(":")
+    if scheme == "ssl":
+        return "ssl needs certificates, which this command cannot be given; use the library, or a tunnel"
+    if scheme == "unix":
+        return "" if rest else "write unix:PATH"
+    if scheme != "tcp":
+        return "write unix:PATH, tcp:HOST:PORT or memory"
+    host, colon, port = rest.rpartition(":")
+    if not colon or not _HOST.fullmatch(host):
+        return "write tcp:HOST:PORT, an IPv6 address in brackets"
+    if not _PORT.fullmatch(port) or int(port) > PORT_MAX:
+        return f"the port must be 1 to {PORT_MAX}"
+    return ""
+
+
+def _platform(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value and not (value.isascii() and value.isalpha()):
+        raise click.BadParameter("write letters only, such as BareMetal or VSphere", ctx, param)
+    return value
 
 
 def input_options(function: F) -> F:
@@ -30,7 +73,13 @@ def input_options(function: F) -> F:
                 metavar="FILE",
                 help="Recorded decisions (from sync --save-decisions); without it fresh ones are proposed.",
             ),
-            click.option("--platform", default="", metavar="NAME", help="Platform type, overriding Infrastructure."),
+            click.option(
+                "--platform",
+                default="",
+                metavar="NAME",
+                callback=_platform,
+                help="Platform type, overriding Infrastructure.",
+            ),
             click.option(
                 "--node-prefix",
                 default="24,64",
@@ -39,7 +88,12 @@ def input_options(function: F) -> F:
                 help="Link prefix lengths assumed for node addresses that come without one.",
             ),
             click.option(
-                "--max-file-bytes", default=MAX_FILE_BYTES, show_default=True, metavar="N", help="Limit for one file."
+                "--max-file-bytes",
+                type=click.IntRange(1, LARGEST_FILE_BYTES),
+                default=MAX_FILE_BYTES,
+                show_default=True,
+                metavar="N",
+                help="Limit for one file.",
             ),
         )
     ):
@@ -61,11 +115,20 @@ def northbound_options(function: F) -> F:
             click.option(
                 "--northbound",
                 required=True,
+                callback=_remotes,
                 metavar="ADDRESS",
                 help="unix:PATH, tcp:HOST:PORT (several with commas), or memory.",
             ),
             click.option("--driver", type=click.Choice(["native", "ovsdbapp"]), default="native", show_default=True),
-            click.option("--timeout", default=30.0, show_default=True, metavar="SECONDS"),
+            click.option(
+                "--timeout",
+                type=float,
+                default=30.0,
+                callback=_seconds,
+                show_default=True,
+                metavar="SECONDS",
+                help="Bounds connecting, and each wait for an acknowledgement.",
+            ),
         )
     ):
         function = option(function)

@@ -29,7 +29,7 @@ from ovnk_core.indexes.projection import (
 )
 from ovnk_core.indexes.selection import SELECTION_WANT, PodSelection
 from ovnk_core.model.cluster import ClusterNetwork
-from ovnk_core.model.manifest import policy_text
+from ovnk_core.model.manifest import manifest_text
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
 from ovnk_core.model.tables import CLUSTER, NAMESPACE, NETWORK_POLICY
@@ -47,7 +47,7 @@ from ovnk_core.nb.match import (
     equals,
     text,
 )
-from ovnk_core.nb.row import ColumnId, RowId, pairs_of
+from ovnk_core.nb.row import ACCEPTED_KEY, ColumnId, RowId, pairs_of
 from ovnk_core.nb.tables import APPLY_AFTER_LB, Acl, AddressSet, PortGroup
 from ovnk_core.nb.tables import Direction as AclDirection
 from ovnk_core.terms.address import Family
@@ -61,8 +61,6 @@ Direction = Literal["Ingress", "Egress"]
 DIRECTIONS: tuple[Direction, Direction] = ("Ingress", "Egress")
 ALLOW_PRIORITY, DENY_PRIORITY = 1001, 1000
 ACL_NAME_MAX = 63
-ACCEPTED_KEY = "ovnk-accepted"
-"""external_ids key of a policy's port group: its accepted version, from which a refused edit falls back."""
 
 ACL_DIRECTION: dict[Direction, AclDirection] = {"Ingress": "to-lport", "Egress": "from-lport"}
 PEER_SIDE: dict[Direction, str] = {"Ingress": "src", "Egress": "dst"}
@@ -142,7 +140,7 @@ def policy(read: Reader, key: NamespacedName, item: NetworkPolicy) -> Iterable[O
     """A policy -> its port group, its subjects' isolation, one row per rule, and the selections it needs."""
     subject = subject_selection(item)
     yield SELECTION_WANT.member(subject, key)
-    recorded = {} if item.blocked else {ACCEPTED_KEY: policy_text(item)}
+    recorded = {} if item.blocked else {ACCEPTED_KEY: manifest_text(item)}
     ids = dict(object_ids("NetworkPolicy", f"{key.namespace}:{key.name}")) | recorded
     group = policy_group_row(key)
     yield PORT_GROUPS.row(group, PortGroup(name=policy_group_name(key), external_ids=pairs_of(ids)))

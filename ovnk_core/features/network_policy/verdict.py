@@ -26,7 +26,7 @@ class Party(Value, frozen=True, kw_only=True):
 
     address: Address
     endpoint: Endpoint | None = None
-    namespace_labels: Labels = ()
+    namespace_labels: Labels | None = ()
 
 
 class Judgement(Value, frozen=True, kw_only=True):

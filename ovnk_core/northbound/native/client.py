@@ -18,14 +18,13 @@ from ovnk_core.errors import Rejected, SchemaMismatch, SouthError, UnknownOutcom
 from ovnk_core.nb.operation import Operation
 from ovnk_core.nb.schema import DatabaseSchema, Row
 from ovnk_core.northbound.changes import ChangeHub, ChangeStream
-from ovnk_core.northbound.native.monitor import ZERO_ID, Mirror, collector_off
+from ovnk_core.northbound.native.monitor import ZERO_ID, Mirror
 from ovnk_core.northbound.native.session import Connection, Liveness, Lost, open_first
 from ovnk_core.northbound.native.transact import Compiler
 from ovnk_core.northbound.port import Receipt, check_lock_name
 
 BACKOFF_S = (0.1, 2.0)
 SLICE_S = 0.004
-GC_OFF_OPERATIONS = 1000
 _MONITOR = "ovnk"
 
 
@@ -97,12 +96,11 @@ class NativeNorthbound:
         connection = await self._connected(deadline)
         compiler = Compiler(self.schema, self._lock)
         pause_at = time.perf_counter() + SLICE_S
-        with collector_off(len(operations) > GC_OFF_OPERATIONS):
-            for operation in operations:
-                compiler.add(operation)
-                if time.perf_counter() > pause_at:
-                    await asyncio.sleep(0)
-                    pause_at = time.perf_counter() + SLICE_S
+        for operation in operations:
+            compiler.add(operation)
+            if time.perf_counter() > pause_at:
+                await asyncio.sleep(0)
+                pause_at = time.perf_counter() + SLICE_S
         parameters = compiler.encode(self._database)
         try:
             async with asyncio.timeout_at(deadline):

@@ -104,7 +104,7 @@ class Mirror:
         self.last_id = last_id
 
     async def _take(self, content: msgspec.Raw, *, is_reset: bool) -> None:
-        with collector_off(len(content) > GC_OFF_BYTES):
+        with _collector_off(len(content) > GC_OFF_BYTES):
             staged = await self._stage(content)
             await breathe(content)
             changes = replace(self.tables, staged, is_reset=is_reset)
@@ -161,7 +161,7 @@ def _patched(column: Column, old: Datum, raw: Any) -> Datum:
 
 
 @contextmanager
-def collector_off(is_wanted: bool) -> Iterator[None]:
+def _collector_off(is_wanted: bool) -> Iterator[None]:
     """Keep the garbage collector from walking, again and again, what is being built and will be kept."""
     was_on = is_wanted and gc.isenabled()
     if was_on:

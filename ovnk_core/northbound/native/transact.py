@@ -22,15 +22,15 @@ GLOBAL = "NB_Global"
 
 
 class Compiler:
-    """Builds one transaction, operation by operation; ``wire`` is what to send.
+    """Builds one transaction, operation by operation.
 
-    ``origin[i]`` is the index of our operation behind ``wire[i]``; -1 for the lock assertion.
+    Only text is kept: a big transaction as values would be hundreds of thousands of objects for the garbage collector.
+    ``origin[i]`` is the index of our operation behind ``encoded[i]``; -1 for the lock assertion.
     """
 
     def __init__(self, schema: DatabaseSchema, lock: str = "") -> None:
-        self.wire: list[dict[str, Any]] = []
+        self.encoded: list[bytes] = []
         self.origin: list[int] = []
-        self._encoded: list[bytes] = []
         self._schema = schema
         self._operations = 0
         self._known: set[tuple[str, str]] = set()
@@ -75,9 +75,8 @@ class Compiler:
         if b"\\u0000" in encoded and any("\0" in text for text in _texts(operation)):
             # A server does not refuse this but drops the connection.
             raise Rejected("syntax error", "text holds a NUL", index)
-        self.wire.append(operation)
+        self.encoded.append(encoded)
         self.origin.append(index)
-        self._encoded.append(encoded)
 
     def _require(self, operation: Update | Mutate | Delete, index: int) -> None:
         key = (operation.table, operation.uuid)
@@ -93,7 +92,7 @@ class Compiler:
         guard = {"op": "wait", "timeout": 0, **everything, "columns": ["_uuid"], "until": "!=", "rows": []}
         self._emit(index, guard)
         self._emit(index, {"op": "mutate", **everything, "mutations": [["nb_cfg", "+=", 1]]})
-        self._bump = len(self.wire)
+        self._bump = len(self.encoded)
         self._emit(index, {"op": "select", **everything, "columns": ["nb_cfg"]})
 
     def _table(self, name: str, index: int) -> TableSchema:
@@ -121,23 +120,23 @@ class Compiler:
 
     def encode(self, database: str) -> msgspec.Raw:
         """The ``params`` of the request, encoded."""
-        return msgspec.Raw(b"[" + b",".join([msgspec.json.encode(database), *self._encoded]) + b"]")
+        return msgspec.Raw(b"[" + b",".join([msgspec.json.encode(database), *self.encoded]) + b"]")
 
     def receipt(self, results: Sequence[Any]) -> Receipt:
         """The ``result`` array of the reply -> Receipt. Raises Rejected."""
         for position, result in enumerate(results):
             if isinstance(result, dict) and "error" in result:
                 raise self._refusal(position, result)
-        if len(results) < len(self.wire):
-            raise Rejected("protocol error", f"{len(results)} results for {len(self.wire)} operations")
+        if len(results) < len(self.encoded):
+            raise Rejected("protocol error", f"{len(results)} results for {len(self.encoded)} operations")
         nb_cfg = None if self._bump is None else int(results[self._bump]["rows"][0]["nb_cfg"])
         return Receipt(operations=self._operations, nb_cfg=nb_cfg)
 
     def _refusal(self, position: int, result: dict[str, Any]) -> Rejected:
         error, details = str(result["error"]), str(result.get("details", ""))
-        if position >= len(self.wire):
+        if position >= len(self.encoded):
             return Rejected(error, details)
-        index, operation = self.origin[position], self.wire[position]
+        index, operation = self.origin[position], msgspec.json.decode(self.encoded[position])
         if operation["op"] == "wait":
             where = operation["where"]
             return Rejected(MISSING_ROW, f"{operation['table']} {where[0][2][1] if where else ''}".strip(), index)

@@ -128,6 +128,27 @@ def test_two_live_pods_with_one_address_the_newer_has_it() -> None:
     assert where(together) == {"new": "10.128.0.9"}
 
 
+def test_an_address_the_network_holds_needs_another_fix() -> None:
+    found = cluster(network(), node("a", 1), pod("x", "a", "10.128.0.1"))
+    error = errors(found)["a/x"]
+    assert "held by the router" in error.reason
+    assert "give the pod another address" in error.fix
+    assert error.path.startswith("status.podIPs or ")
+    rivals = (pod(name, "a", "10.128.0.9", created="2026-01-01T00:00:00Z") for name in ("x", "y"))
+    assert errors(cluster(network(), node("a", 1), *rivals))["a/y"].fix == "delete one of the two pods"
+
+
+def test_what_took_a_node_id_is_named() -> None:
+    by_join = {"node_gateway_router_lrp_ifaddr": '{"ipv4":"100.64.0.7/16"}'}
+    found = cluster(network(), node("a", 1, **by_join), node("b", 2, **by_join), node("c", 3, node_id="7"))
+    joined, numbered = errors(found)["b"], errors(found)["c"]
+    assert joined.path == 'metadata.annotations["k8s.ovn.org/node-gateway-router-lrp-ifaddr"]'
+    assert joined.value == "100.64.0.7/16"
+    assert numbered.path == 'metadata.annotations["k8s.ovn.org/node-id"]'
+    assert numbered.value == "7"
+    assert joined.source and numbered.source
+
+
 def test_a_completed_pods_address_may_be_reused_at_once() -> None:
     found = cluster(network(), node("a", 1), pod("done", "a", "10.128.0.9", phase="Succeeded"))
     cluster(pod("next", "a", "10.128.0.9"), base=found)

@@ -215,3 +215,129 @@ async def test_a_long_load_yields_to_the_loop() -> None:
             await plane.replace(parse_objects([*nodes, *(pod(f"p{i}", f"n{i % 8}") for i in range(3200))]))
             tasks.cancel_scope.cancel()
         assert ticks > 3
+
+
+NETWORK = {
+    "apiVersion": "config.openshift.io/v1",
+    "kind": "Network",
+    "metadata": {"name": "cluster"},
+    "spec": {
+        "clusterNetwork": [{"cidr": "10.128.0.0/14", "hostPrefix": 23}, {"cidr": "fd01::/48", "hostPrefix": 64}],
+        "serviceNetwork": ["172.30.0.0/16", "fd02::/112"],
+    },
+}
+OPERATOR = {
+    "apiVersion": "operator.openshift.io/v1",
+    "kind": "Network",
+    "metadata": {"name": "cluster"},
+    "spec": {"defaultNetwork": {"type": "OVNKubernetes", "ovnKubernetesConfig": {"mtu": 1000}}},
+}
+
+
+async def test_a_request_whose_networks_contradict_each_other_changes_nothing() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        receipt = await plane.apply([NETWORK, OPERATOR, *CLUSTER])
+        assert not receipt.is_accepted
+        assert {str(each.ref) for each in receipt.results if each.errors} == {
+            "Network cluster",
+            "NetworkOperator cluster",
+        }
+        assert plane.list("Pod") == plane.list("Network") == ()
+        assert not plane.errors
+
+
+async def test_what_waits_for_an_address_says_so() -> None:
+    small = {"clusterNetwork": [{"cidr": "10.128.0.0/22", "hostPrefix": 23}], "serviceNetwork": ["172.30.0.0/16"]}
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        receipt = await plane.apply([NETWORK | {"spec": small}, *CLUSTER, node("n3", "192.0.2.3")])
+        assert receipt.is_accepted
+        waiting = {str(each.ref): each for each in receipt.results if each.is_waiting}
+        assert set(waiting) == {"Node n3"}
+        assert waiting["Node n3"].errors[0].source == "object#/5"
+
+
+async def test_an_exception_of_the_caller_arrives_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with ControlPlane(MemoryNorthbound()) as plane:
+            await plane.apply(CLUSTER)
+            raise ZeroDivisionError
+    with pytest.raises(TimeoutError):
+        async with ControlPlane(MemoryNorthbound()):
+            with anyio.fail_after(0):
+                await anyio.sleep(1)
+
+
+async def test_leaving_the_block_lets_accepted_work_arrive() -> None:
+    database = MemoryDatabase()
+    async with ControlPlane(MemoryNorthbound(database=database)) as plane:
+        await plane.apply(CLUSTER)
+    async with ControlPlane(MemoryNorthbound(database=database), writes=False) as plane:
+        await plane.apply(CLUSTER)
+        assert not plane.pending().operations
+
+
+async def test_a_cancelled_wait_loses_no_event_and_the_end_is_told() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        watching = plane.watch(["Node"], buffer=5)
+        assert (await anext(watching)).type == "synced"
+        with anyio.move_on_after(0.01):
+            await anext(watching)
+        await plane.apply([*CLUSTER, *(pod(f"p{i}", "n1") for i in range(50))])
+        assert [(await anext(watching)).type for _ in range(2)] == ["put", "put"]
+        with pytest.raises(NotFound, match="Unicorn"):
+            plane.watch(["Unicorn"])
+    with pytest.raises(StopAsyncIteration):
+        await anext(watching)
+
+
+async def test_purge_is_for_planes_that_do_not_write() -> None:
+    database = MemoryDatabase()
+    async with ControlPlane(MemoryNorthbound(database=database)) as plane:
+        await plane.apply(CLUSTER)
+        await plane.wait()
+        with pytest.raises(GuardError, match="writes=False"):
+            await plane.purge()
+    async with ControlPlane(MemoryNorthbound(database=database), writes=False) as plane:
+        assert (await plane.purge())["delete"] > 20
+        assert (await plane.purge())["delete"] == 0
+
+
+async def test_plan_and_delete_know_what_exists() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        with pytest.raises(NotFound):
+            plane.plan(delete=[ObjectRef("Pod", "a", "nobody")])
+        firewall = {
+            "apiVersion": "k8s.ovn.org/v1",
+            "kind": "EgressFirewall",
+            "metadata": {"name": "default", "namespace": "a"},
+        }
+        await plane.apply([*CLUSTER, firewall])
+        assert (await plane.trace("a/x", "8.8.8.8:53")).incomplete == ("EgressFirewall a/default",)
+        await plane.delete([ObjectRef("EgressFirewall", "a", "default")])
+        assert (await plane.trace("a/x", "8.8.8.8:53")).incomplete == ()
+
+
+async def test_a_failure_is_forgotten_when_something_new_is_asked_for() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        await plane.apply(CLUSTER)
+        await plane.wait()
+        await plane.delete([ObjectRef("Node", "", "n1"), ObjectRef("Node", "", "n2")])
+        with pytest.raises(GuardError):
+            await plane.wait()
+        await plane.apply(CLUSTER)
+        await plane.wait()
+        assert not plane.pending().operations
+
+
+async def test_two_writers_of_one_truth_do_not_stop_each_other() -> None:
+    database = MemoryDatabase()
+    async with (
+        ControlPlane(MemoryNorthbound(database=database)) as one,
+        ControlPlane(MemoryNorthbound(database=database)) as two,
+    ):
+        await one.apply(CLUSTER)
+        await two.apply(CLUSTER)
+        await one.wait(timeout_s=10)
+        await two.wait(timeout_s=10)
+        assert not one.pending().operations
+        assert not two.pending().operations

@@ -66,6 +66,16 @@ def test_a_policy_with_a_bad_namespace_has_no_stand_in(namespace: Any) -> None:
     assert refused.stand_in is None
 
 
+@pytest.mark.parametrize("kind", ["Networkpolicy", "networkpolicy", "NETWORKPOLICY"])
+@pytest.mark.parametrize("version", ["networking.k8s.io/v1", "extensions/v1beta1", None])
+def test_a_policy_whose_kind_is_misspelt_isolates(kind: str, version: str | None) -> None:
+    refused = refuse(policy({"podSelector": SUBJECT}) | {"kind": kind, "apiVersion": version})
+    assert refused.ref.kind == "NetworkPolicy"
+    assert "did you mean NetworkPolicy?" in [error.fix for error in refused.errors]
+    assert refused.stand_in is not None
+    assert refused.stand_in.subject == WEB
+
+
 @pytest.mark.parametrize(
     "version", ["networking.k8s.io/v1beta1", "extensions/v1beta1", "v1", "networking.k8s.io", None, 1]
 )

@@ -16,8 +16,8 @@ from ovnk_core.ingest.parse import KIND_RULES
 from ovnk_core.model.network_policy import NetworkPolicy
 from tests.kit.manifest import namespace, network, network_operator, node, pod, policy
 
-SCALE = int(os.environ.get("TEST_SCALE", "1"))
-QUIET = settings(max_examples=200 * SCALE, deadline=None, suppress_health_check=list(HealthCheck))
+SCALE = float(os.environ.get("TEST_SCALE", "1"))
+QUIET = settings(max_examples=max(1, int(200 * SCALE)), deadline=None, suppress_health_check=list(HealthCheck))
 WORDS = st.sampled_from(
     [
         "metadata",

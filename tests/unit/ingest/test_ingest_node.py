@@ -201,6 +201,23 @@ BAD = [
     ("primary no prefix", "node-primary-ifaddr", {"ipv6": "2001:db8::1"}, ".ipv6", "no prefix length"),
     ("primary list", "node-primary-ifaddr", "[]", "", "must be a mapping"),
     ("join malformed", "node-gateway-router-lrp-ifaddr", {"ipv4": "100.64.0.2/33"}, ".ipv4", "exceeds 32"),
+    ("join elsewhere", "node-gateway-router-lrp-ifaddr", {"ipv4": "192.0.2.7/16"}, ".ipv4", "join range"),
+    ("join router", "node-gateway-router-lrp-ifaddr", {"ipv4": "100.64.0.1/16"}, ".ipv4", "join range"),
+    (
+        "join IPv6",
+        "node-gateway-router-lrp-ifaddrs",
+        {"default": {"ipv6": "fd99::2/64"}},
+        ".default.ipv6",
+        "join range",
+    ),
+    ("join beyond ids", "node-gateway-router-lrp-ifaddr", {"ipv4": "100.64.100.0/16"}, ".ipv4", "join range"),
+    ("gateway loopback", "l3-gateway-config", gateway(ip_address="127.0.0.1/8"), ".default.ip-address", "loopback"),
+    ("next hop group", "l3-gateway-config", gateway(next_hop="ff02::1"), ".default.next-hop", "multicast"),
+    ("next hop link-local", "l3-gateway-config", gateway(next_hop="169.254.1.1"), ".default.next-hop", "link-local"),
+    ("primary unspecified", "node-primary-ifaddr", {"ipv6": "::/64"}, ".ipv6", "unspecified"),
+    ("host cidrs loopback", "host-cidrs", ["::1/128"], "[0]", "loopback"),
+    ("host cidrs link-local", "host-cidrs", ["192.0.2.1/24", "fe80::1/64"], "[1]", "link-local"),
+    ("host addresses", "host-addresses", ["224.0.0.1"], "[0]", "multicast"),
     ("host cidrs mapping", "host-cidrs", {"a": 1}, "", "must be a JSON list"),
     ("host cidrs entry", "host-cidrs", ["192.0.2.1/24", 5], "[1]", "must be text"),
     ("host cidrs zone", "host-cidrs", ["fe80::1%eth0/64"], "[0]", "zone identifiers"),
@@ -238,6 +255,32 @@ STATUS = [
 @pytest.mark.parametrize(("status", "path", "reason"), [case[1:] for case in STATUS], ids=[case[0] for case in STATUS])
 def test_bad_status_address(status: Any, path: str, reason: str) -> None:
     assert_refused(node(status=status), path, reason)
+
+
+@pytest.mark.parametrize("kind", ["InternalIP", "ExternalIP"])
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1", "loopback"),
+        ("::1", "loopback"),
+        ("0.0.0.0", "unspecified"),
+        ("::", "unspecified"),
+        ("169.254.7.7", "link-local"),
+        ("fe80::7", "link-local"),
+        ("239.1.1.1", "multicast"),
+        ("ff05::2", "multicast"),
+        ("255.255.255.255", "broadcast"),
+    ],
+)
+def test_an_address_that_reaches_no_node(kind: str, address: str, reason: str) -> None:
+    good = {"type": "InternalIP", "address": "192.0.2.1"}
+    status = {"addresses": [good, {"type": kind, "address": address}]}
+    assert_refused(node(status=status), "status.addresses[1].address", reason)
+
+
+def test_an_ipv6_next_hop_is_commonly_link_local() -> None:
+    found = annotated("l3-gateway-config", gateway(next_hops=["fe80::1"]))
+    assert found.gateway_next_hops == addresses("fe80::1")
 
 
 def test_annotation_that_is_not_text() -> None:

@@ -109,6 +109,12 @@ def test_what_is_no_object_is_refused(raw: Any, path: str, reason: str) -> None:
     assert refs(loaded) == ["Pod shop/web"]
 
 
+@pytest.mark.parametrize("kind", ["pod", "POD", "node", "namespace"])
+def test_a_known_kind_in_the_wrong_case_is_refused(kind: str) -> None:
+    (refused,) = parse_objects([{"apiVersion": "v1", "kind": kind, "metadata": {"name": "a"}}]).refused
+    assert ("kind", "unknown kind") in [(error.path, error.reason) for error in refused.errors]
+
+
 @pytest.mark.parametrize("version", ["v2", "v1beta1"])
 def test_another_version_of_a_known_kind_is_refused(version: str) -> None:
     raw = pod()

@@ -10,8 +10,10 @@ from ovnk_cli.inputs import Input, offline, remarks, report
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_core.errors import ObjectError
+from ovnk_core.flows.flow import STAGES
 from ovnk_core.flows.listing import list_flows
 from ovnk_core.flows.table import FlowTable
+from ovnk_core.nb.desired import ROUTERS, SWITCHES
 from ovnk_core.nb.row import RowId
 from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
@@ -73,10 +75,16 @@ def _row_cells(row: ListedRow) -> list[str]:
 @click.option("--stage", metavar="NAME", help="Only flows of one stage, such as ls_out_acl.")
 def flows(output: str, datapath: str | None, stage: str | None, **given: Any) -> None:
     """List the logical flows that the objects lead to."""
+    if stage is not None and stage not in STAGES:
+        raise click.UsageError(f"--stage {stage}: no such stage; known: {', '.join(STAGES)}")
     found = offline(Input(**given))
+    engine = found.cluster.engine
+    places = {row.name for row in engine.rows(SWITCHES).values()} | {row.name for row in engine.rows(ROUTERS).values()}
+    if datapath is not None and datapath not in places:
+        raise click.UsageError(f"--datapath {datapath}: no switch or router is called so")
     listed = [
         flow
-        for flow in list_flows(found.cluster.engine, FlowTable(found.cluster.engine))
+        for flow in list_flows(engine, FlowTable(engine))
         if (datapath is None or datapath in flow.datapaths) and (stage is None or stage == flow.stage)
     ]
     if output == "table":
@@ -131,7 +139,7 @@ def validate(output: str, **given: Any) -> None:
     loaded, cluster = found.loaded, found.cluster
     if output == "table":
         report(loaded, cluster)
-        refused = len(cluster.refused)
+        refused = len(cluster.problems)
         click.echo(f"{cluster.count()} objects accepted, {refused} refused, {len(found.errors)} errors")
     else:
         emit(
@@ -142,10 +150,10 @@ def validate(output: str, **given: Any) -> None:
                         "kind": ref.kind,
                         "namespace": ref.namespace,
                         "name": ref.name,
-                        "source": refused.source,
-                        "errors": [error_document(error) for error in refused.errors],
+                        "source": errors[0].source if errors else "",
+                        "errors": [error_document(error) for error in errors],
                     }
-                    for ref, refused in sorted(cluster.refused.items())
+                    for ref, errors in sorted(cluster.problems.items())
                 ],
                 "errors": [error_document(error) for error in found.errors],
                 "warnings": list(remarks(loaded, cluster)),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import click
@@ -16,13 +17,13 @@ from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, say, table
 from ovnk_core.cluster import Cluster
 from ovnk_core.control_plane import ControlPlane, Stage
-from ovnk_core.errors import GuardError, Unreachable
+from ovnk_core.errors import BugError, GuardError, OvnkError, Unreachable
 from ovnk_core.ingest.load import Loaded
 from ovnk_core.model.manifest import decisions_manifest
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile import diff
 
-POLL_S = 0.5
+POLL_S, RETRY_S = 0.5, 3.0
 
 
 def connect(address: str, driver: str) -> Northbound:
@@ -31,8 +32,6 @@ def connect(address: str, driver: str) -> Northbound:
         from ovnk_core.northbound.memory import MemoryNorthbound
 
         return MemoryNorthbound()
-    if not address.startswith(("unix:", "tcp:", "ssl:")):
-        raise click.UsageError(f"--northbound {address}: write unix:PATH, tcp:HOST:PORT or memory")
     if driver == "ovsdbapp":
         from ovnk_core.northbound.ovsdbapp import OvsdbappNorthbound
 
@@ -51,9 +50,10 @@ def connect(address: str, driver: str) -> Northbound:
     type=click.Choice(["none", "nb", "sb", "hv"]),
     default="nb",
     show_default=True,
-    help="Until the rows are committed (nb), translated by northd (sb), or enforced on every chassis (hv).",
+    help="Until the rows are committed (nb), translated by northd (sb), or enforced on every chassis (hv). "
+    "none is nb by another name: both return after the commit, and send nothing when there is nothing to do.",
 )
-@click.option("--watch", is_flag=True, help="Keep following the files.")
+@click.option("--watch", is_flag=True, help="Keep following the files; trouble is told, and tried again.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would change; exit 1 when there is work to do.")
 @click.option("--allow-prune", is_flag=True, help="Allow deleting more than 20 % of our rows, or all of them.")
 @click.option("--adopt", is_flag=True, help="Take over foreign rows that hold names we need.")
@@ -73,7 +73,13 @@ def sync(
     **given: Any,
 ) -> None:
     """Make a northbound database hold exactly what the objects declare; rows of others stay untouched."""
+    if dry_run and (watch or save_decisions is not None):
+        raise click.UsageError(f"--dry-run does nothing, so leave out {'--watch' if watch else '--save-decisions'}")
     source = Input(**given)
+    if watch and "-" in source.paths:
+        raise click.UsageError("--watch cannot follow standard input")
+    if save_decisions is not None:
+        _check_writable(save_decisions)
 
     async def run() -> int:
         plane = ControlPlane(
@@ -86,12 +92,9 @@ def sync(
             timeout_s=timeout,
         )
         async with plane:
-            seen = _stamp(source.paths)  # before reading: what changes while we read is seen next time
-            code = await once(plane)
-            while watch:
-                seen = await _changed(source.paths, seen)
-                code = await once(plane)
-            return code
+            if watch:
+                await _follow(source.paths, lambda: once(plane))
+            return await once(plane)
 
     async def once(plane: ControlPlane) -> int:
         loaded = await anyio.to_thread.run_sync(source.load)
@@ -101,17 +104,58 @@ def sync(
         if dry_run:
             return _dry(plane, loaded, started, allow_prune, output)
         await plane.wait(timeout_s=timeout)
-        if stage in ("sb", "hv"):
-            await plane.wait(stage=_stage(stage), timeout_s=timeout)
+        flushed = plane.last_flush
         if save_decisions is not None:
             text = json.dumps(decisions_manifest(plane.decisions), indent=1) + "\n"
             await anyio.Path(save_decisions).write_text(text)
-        flushed = plane.last_flush
-        document = _document(plane.cluster, loaded, started, flushed.operations, plane.revision)
-        _print({**document, "rows_owned": flushed.rows_owned, "rows_foreign": flushed.rows_foreign}, output)
+        try:
+            if stage in ("sb", "hv"):
+                await _acknowledged(plane, northbound, _stage(stage), timeout)
+        finally:  # The rows are committed, whoever acknowledges them or not.
+            document = _document(plane.cluster, loaded, started, flushed.operations, plane.revision)
+            _print({**document, "rows_owned": flushed.rows_owned, "rows_foreign": flushed.rows_foreign}, output)
         return 1 if plane.errors else 0
 
     raise click.exceptions.Exit(_run(run, northbound))
+
+
+async def _acknowledged(plane: ControlPlane, address: str, stage: Stage, timeout_s: float) -> None:
+    if address == "memory":
+        raise Unreachable(f"memory: no northd and no chassis reads it, so nobody can acknowledge {stage}")
+    try:
+        await plane.wait(stage=stage, timeout_s=timeout_s)
+    except TimeoutError as error:
+        raise Unreachable(f"{address}: committed, but {stage} was not acknowledged in {timeout_s:g} s") from error
+
+
+async def _follow(paths: tuple[str, ...], once: Callable[[], Awaitable[int]]) -> NoReturn:
+    """Synchronise whenever the files change, and every few seconds while the last attempt failed."""
+    while True:
+        seen = _stamp(paths)  # before reading: what changes while we read is seen next time
+        try:
+            await once()
+        except BugError:
+            raise
+        except OvnkError as error:
+            say(f"ovnk: {error}")
+        except TimeoutError:
+            say("ovnk: not acknowledged in time")
+        else:
+            await _changed(paths, seen)
+            continue
+        with anyio.move_on_after(RETRY_S):
+            await _changed(paths, seen)
+
+
+def _check_writable(file: str) -> None:
+    """Before anything is written elsewhere. Raises UsageError."""
+    path = Path(file)
+    if path.is_dir():
+        raise click.UsageError(f"--save-decisions {file}: is a folder")
+    if not path.parent.is_dir():
+        raise click.UsageError(f"--save-decisions {file}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.UsageError(f"--save-decisions {file}: may not be written")
 
 
 def _dry(plane: ControlPlane, loaded: Loaded, started: float, allow_prune: bool, output: str) -> int:
@@ -138,7 +182,7 @@ def _document(
     return {
         "revision": revision,
         "objects": cluster.count(),
-        "refused": len(cluster.refused),
+        "refused": len(cluster.problems),
         "operations": operations,
         "seconds": round(time.perf_counter() - started, 3),
         "load_seconds": round(loaded.seconds, 3),
@@ -207,7 +251,7 @@ def purge(northbound: str, driver: str, timeout: float, output: str) -> None:
     """Remove exactly our rows from a northbound database."""
 
     async def run() -> int:
-        async with ControlPlane(connect(northbound, driver), writes=False) as plane:
+        async with ControlPlane(connect(northbound, driver), writes=False, timeout_s=timeout) as plane:
             operations = await plane.purge()
         if output == "table":
             table([verb.upper() for verb in operations], [list(operations.values())])

@@ -7,18 +7,25 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import click
+from click.core import ParameterSource
 
 from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import API_VERSION, emit, table
 from ovnk_core.analysis.matrix import matrix as compute_matrix
+from ovnk_core.cluster import Cluster
 from ovnk_core.flows.table import FlowTable
+from ovnk_core.ingest.json_reader import read_json
+from ovnk_core.ingest.yaml_reader import Unreadable
 from ovnk_core.trace.question import PROTOCOLS, Answer, Question, QuestionError, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Disagreement, Engine, Tracer
+
+SHOWN = 80
+"""Characters of an offending value that an error quotes."""
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:
@@ -77,8 +84,8 @@ def trace(
     """What happens to a packet, and which line of which object decides."""
     if batch is None and (source is None or target is None):
         raise click.UsageError("give --from and --to, or --batch")
-    if batch is not None and (source is not None or target is not None):
-        raise click.UsageError("--batch takes its questions from the file: leave out --from and --to")
+    if batch is not None:
+        _check_batch(batch, given["paths"])
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
     tracer = Tracer(scene, lambda: FlowTable(found.cluster.engine))
@@ -99,6 +106,17 @@ def trace(
     raise click.exceptions.Exit(1 if differs else found.exit_code)
 
 
+def _check_batch(batch: str, paths: tuple[str, ...]) -> None:
+    """``--batch`` beside options that only a single question takes. Raises UsageError."""
+    context = click.get_current_context()
+    single = {"source": "--from", "target": "--to", "protocol": "--protocol", "port": "--port", "output": "-o"}
+    for name, option in single.items():
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--batch takes its questions from the file, one JSON a line: leave out {option}")
+    if batch == "-" and "-" in paths:
+        raise click.UsageError("standard input cannot hold both the objects (-f -) and the questions (--batch -)")
+
+
 def _print(answer: Answer) -> None:
     click.echo(f"{answer.verdict}: {answer.reason}")
     way = ", ".join(f"{leg.source} -> {leg.target} ({leg.transport})" for leg in answer.legs)
@@ -111,15 +129,16 @@ def _print(answer: Answer) -> None:
 
 
 @contextmanager
-def _lines(batch: str) -> Iterator[TextIO]:
+def _lines(batch: str) -> Iterator[BinaryIO]:
     if batch == "-":
-        yield sys.stdin
+        yield sys.stdin.buffer
         return
     try:
-        with open(batch, encoding="utf-8") as file:  # noqa: PTH123
-            yield file
+        file = open(batch, "rb")  # noqa: PTH123, SIM115
     except OSError as error:
         raise click.UsageError(f"--batch {batch}: {error.strerror}") from error
+    with file:
+        yield file
 
 
 def _batch(tracer: Tracer, engine: Engine, batch: str, expect: str | None) -> int:
@@ -137,36 +156,52 @@ def _batch(tracer: Tracer, engine: Engine, batch: str, expect: str | None) -> in
     return worst
 
 
-def _answer_line(tracer: Tracer, engine: Engine, line: str) -> dict[str, Any]:
-    raw: Any = None
+def _answer_line(tracer: Tracer, engine: Engine, line: bytes) -> dict[str, Any]:
+    identity: dict[str, Any] = {}
     try:
-        raw = json.loads(line)
-        if not isinstance(raw, dict):
-            raise QuestionError("line", line.strip()[:80], "is not a JSON object")
+        raw = _object(line)
         identity = {"id": raw["id"]} if "id" in raw else {}
         return identity | answer_document(tracer.ask(_question(raw), engine))
-    except (QuestionError, ValueError) as error:
-        if not isinstance(error, QuestionError):
-            error = QuestionError("line", line.strip()[:80], "is not JSON")
-        identity = {"id": raw["id"]} if isinstance(raw, dict) and "id" in raw else {}
+    except QuestionError as error:
         return identity | {"error": {"field": error.field, "value": error.value, "reason": error.reason}}
     except Disagreement as error:
-        return {"id": raw.get("id"), "error": {"field": "engine", "value": engine, "reason": str(error)}}
+        return identity | {"error": {"field": "engine", "value": engine, "reason": str(error)}}
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    """One line -> its JSON object, by the same reader as manifests. Raises QuestionError."""
+    shown = line.decode(errors="backslashreplace").strip()[:SHOWN]
+    try:
+        found = read_json(line.decode(), "line")
+    except UnicodeDecodeError:
+        raise QuestionError("line", shown, "is not UTF-8") from None
+    if isinstance(found, Unreadable):
+        raise QuestionError("line", shown, f"is {found.reason}")
+    if found.problems:
+        raise QuestionError("line", shown, found.problems[0].reason)
+    if not isinstance(found.value, dict):
+        raise QuestionError("line", shown, "is not a JSON object")
+    return found.value
 
 
 def _question(raw: dict[str, Any]) -> Question:
     unknown = sorted(raw.keys() - {"from", "to", "protocol", "port", "id"})
     if unknown:
         raise QuestionError(
-            unknown[0], str(raw[unknown[0]])[:80], "is not a field; known: from, to, protocol, port, id"
+            unknown[0], str(raw[unknown[0]])[:SHOWN], "is not a field; known: from, to, protocol, port, id"
         )
     for field in ("from", "to"):
         if not isinstance(raw.get(field), str):
-            raise QuestionError(field, str(raw.get(field, ""))[:80], "must be given as text")
+            raise QuestionError(field, str(raw.get(field, ""))[:SHOWN], "must be given as text")
     port, protocol = raw.get("port"), raw.get("protocol", "tcp")
     if port is not None and (not isinstance(port, int) or isinstance(port, bool)):
-        raise QuestionError("port", str(port)[:80], "must be a number")
+        raise QuestionError("port", str(port)[:SHOWN], "must be a number")
     return parse_question(raw["from"], raw["to"], str(protocol), port)
+
+
+def _is_namespace(cluster: Cluster, name: str) -> bool:
+    declared = any(key.name == name for key in cluster.objects("Namespace"))
+    return declared or any(key.namespace == name for key in cluster.objects("Pod"))
 
 
 @click.command()
@@ -182,6 +217,8 @@ def matrix(protocol: str, port: int | None, namespace: str | None, output: str, 
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
     chosen = next(each for each in PROTOCOLS if each == protocol)
+    if namespace is not None and not _is_namespace(found.cluster, namespace):
+        raise click.UsageError(f"-n {namespace}: no such namespace")
     result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace)
     sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
     if output in ("json", "yaml"):

@@ -1,0 +1,79 @@
+"""A decisions document that people may have edited: every field is checked and the one at fault is named."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ovnk_core.cluster import Cluster
+from ovnk_core.errors import LimitError, SchemaError
+from ovnk_core.ingest.decisions import read_decisions
+from ovnk_core.ingest.load import parse_objects
+from ovnk_core.model.manifest import decisions_manifest
+from tests.kit.manifest import namespace, network, node, pod, policy
+
+NODE: dict[str, Any] = {"subnets": ["10.128.0.0/23"], "id": 2}
+POD: dict[str, Any] = {"addresses": ["10.128.0.3"], "mac": "0a:58:0a:80:00:03", "node": "a"}
+
+
+def document(**fields: Any) -> bytes:
+    whole: dict[str, Any] = {"apiVersion": "ovnk/v1", "kind": "Decisions", "nodes": {}, "pods": {}, "accepted": []}
+    return json.dumps(whole | fields).encode()
+
+
+def one_node(**fields: Any) -> bytes:
+    return document(nodes={"a": NODE | fields})
+
+
+def one_pod(key: str = "shop/web", **fields: Any) -> bytes:
+    return document(pods={key: POD | fields})
+
+
+BAD = [
+    ("not UTF-8", b"\xff", "", "UTF-8"),
+    ("not JSON", b"{", "", "not JSON"),
+    ("nested", b"[" * 100_000, "", "too deeply"),
+    ("a list", b"[]", "", "must be a mapping"),
+    ("version", document(apiVersion="ovnk/v2"), "", "not a decisions document"),
+    ("unknown field", document(colour=1), "colour", "unknown field"),
+    ("twice", b'{"apiVersion":"ovnk/v1","kind":"Decisions","nodes":{},"nodes":{}}', "nodes", "twice"),
+    ("id 0", one_node(id=0), "nodes.a.id", "2 to 5000"),
+    ("id 1", one_node(id=1), "nodes.a.id", "2 to 5000"),
+    ("id 5001", one_node(id=5001), "nodes.a.id", "2 to 5000"),
+    ("id text", one_node(id="2"), "nodes.a.id", "whole number"),
+    ("id null", one_node(id=None), "nodes.a.id", "whole number"),
+    ("same id", document(nodes={"a": NODE, "b": NODE | {"subnets": ["10.128.2.0/23"]}}), "nodes.b.id", "node a"),
+    ("two subnets", one_node(subnets=["10.128.0.0/23", "10.128.2.0/23"]), "nodes.a.subnets", "more than one"),
+    ("narrow subnet", one_node(subnets=["10.128.0.0/31"]), "nodes.a.subnets[0]", "too small"),
+    ("host bits", one_node(subnets=["10.128.0.1/23"]), "nodes.a.subnets[0]", "host bits"),
+    ("not a subnet", one_node(subnets=["x"]), "nodes.a.subnets[0]", "prefix length"),
+    ("node name", document(nodes={"A b": NODE}), 'nodes["A b"]', "not a node name"),
+    ("no slash", one_pod("web"), "pods.web", "not the name of a pod"),
+    ("two slashes", one_pod("a/b/c"), 'pods["a/b/c"]', "not the name of a pod"),
+    ("mac", one_pod(mac="0a:58"), 'pods["shop/web"].mac', "MAC"),
+    ("mac missing", one_pod(mac=None), 'pods["shop/web"].mac', "text"),
+    ("no address", one_pod(addresses=[]), 'pods["shop/web"].addresses', "missing"),
+    ("two addresses", one_pod(addresses=["10.128.0.3", "10.128.0.4"]), 'pods["shop/web"].addresses', "more than one"),
+    ("bad address", one_pod(addresses=["10.128.0.03"]), 'pods["shop/web"].addresses[0]', "leading zeros"),
+    ("node of a pod", one_pod(node=""), 'pods["shop/web"].node', "not a node name"),
+]
+
+
+@pytest.mark.parametrize(("text", "path", "reason"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_a_document_that_is_wrong_names_the_field(text: bytes, path: str, reason: str) -> None:
+    with pytest.raises((SchemaError, LimitError)) as found:
+        read_decisions(text, source="saved.json")
+    assert found.value.path == path
+    assert reason in found.value.reason
+    assert found.value.source.startswith("saved.json")
+
+
+def test_what_is_saved_is_read() -> None:
+    cluster = Cluster()
+    objects = [network(), node("a"), namespace(), pod(spec={"nodeName": "a", "containers": []}), policy()]
+    cluster.apply(parse_objects(objects).items)
+    decided = cluster.decisions
+    assert decided.nodes and decided.pods and decided.accepted
+    assert read_decisions(json.dumps(decisions_manifest(decided)).encode(), source="saved.json") == decided
