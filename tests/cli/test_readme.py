@@ -57,3 +57,7 @@ def test_every_folder_in_the_map_exists() -> None:
                 path = name if name.startswith(("ovnk_core", "clients")) else f"ovnk_core/{name}"
                 first = first or path
                 assert (ROOT / path).exists(), path
+
+
+def test_no_placeholder_is_left() -> None:
+    assert not re.findall(r"\b[A-Z]{3,}_[A-Z]{3,}\b", README.replace("TEST_SCALE", "").replace("MEMBER_BINDING", ""))
