@@ -34,7 +34,7 @@ def check(document: Any, schema: str) -> None:
     jsonschema.Draft202012Validator(rules).validate(document)
 
 
-def ovnk(*words: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout_s: float = 60) -> Ran:
+def ovnk(*words: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout_s: float = 180) -> Ran:
     """Run ``ovnk WORDS`` from the source tree."""
     path = os.pathsep.join((str(ROOT), str(ROOT / "clients" / "cli")))
     done = subprocess.run(

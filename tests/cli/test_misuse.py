@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.cli.command import ROOT, SHOP, Ran, check, ovnk
+from tests.kit.ovn import short_directory
 
 QUESTION = {"from": "shop/cart", "to": "shop/db", "port": 5432}
 MEMORY = ("--northbound", "memory")
@@ -76,9 +79,19 @@ def test_several_servers_and_ipv6_are_addresses() -> None:
     assert ran.err.count("\n") == 1
 
 
-def test_purge_gives_up_connecting_in_time(tmp_path: Path) -> None:
-    ran = ovnk("purge", "--northbound", f"unix:{tmp_path}/nobody.sock", "--timeout", "1", timeout_s=8)
-    assert ran.code == 3
+@pytest.mark.parametrize("words", [("purge",), ("sync", "-f", SHOP)], ids=["purge", "sync"])
+@pytest.mark.parametrize("driver", ["native", "ovsdbapp"])
+def test_a_server_that_never_answers_is_given_up_in_time(words: tuple[str, ...], driver: str) -> None:
+    """It accepts the connection and says nothing: only the timeout ends the wait."""
+    with short_directory() as directory, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(directory / "nb.sock"))
+        silent.listen()
+        northbound = ("--northbound", f"unix:{directory}/nb.sock", "--driver", driver)
+        started = time.monotonic()
+        ran = ovnk(*words, *northbound, "--timeout", "1")
+        assert ran.code == 3, ran
+        assert "within 1 s" in ran.err
+        assert time.monotonic() - started < 8  # the drivers' own limit is ten seconds
 
 
 def test_a_batch_goes_on_after_lines_nobody_can_read() -> None:
