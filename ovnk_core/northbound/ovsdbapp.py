@@ -17,6 +17,7 @@ import contextlib
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -254,7 +255,7 @@ class _Tap:
         }
 
 
-class _Job:
+class _Job(ABC):
     """Work for the connection's thread; ovsdbapp calls ``do_commit`` and puts what it returns into ``results``."""
 
     def __init__(self, idl: Any, timeout_s: float) -> None:
@@ -276,8 +277,9 @@ class _Job:
             self.pump()
         return self.work()
 
+    @abstractmethod
     def work(self) -> Any:
-        raise NotImplementedError
+        """Do it; the result, or the error to raise in the caller."""
 
     def give_up(self, address: str) -> SouthError:
         """Nobody waits any more. Not started means never sent."""

@@ -147,7 +147,10 @@ class Connection:
                 await asyncio.sleep(idle_s - silent_s)
                 continue
             self._writer.write(encode_message({"id": "echo", "method": "echo", "params": []}))
-            await asyncio.sleep(dead_s + self._grace_s)
+            probed = loop.time()
+            # Looked at again after each sleep: a request sent meanwhile keeps the server busy and earns it more time.
+            while (left_s := probed + dead_s + self._grace_s - loop.time()) > 0:
+                await asyncio.sleep(left_s)
             for _ in range(3):
                 # When the loop itself was held up, the answer may be there unread: let the reader have its turn.
                 await asyncio.sleep(0)
