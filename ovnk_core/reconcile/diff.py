@@ -1,6 +1,6 @@
 """The difference between desired and actual rows, as operations for one transaction.
 
-One reconcile is one transaction (ADR 0006): a policy edit is atomic by construction, and no commit shows a
+One reconcile is one transaction (ADR 0005): a policy edit is atomic by construction, and no commit shows a
 namespace unprotected, empty or mixed. A row whose owner and role survive keeps its uuid and is updated in place;
 set columns change by mutate; rows we do not own are never touched unless ``adopt`` says so.
 
