@@ -18,17 +18,20 @@ from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import LimitError, ObjectError
+from ovnk_core.features.egress_firewall.compile import ALL, DNS_NAME
 from ovnk_core.ingest.outcome import Item, Loaded, Refused
 from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, effective_network
-from ovnk_core.model.decision import Decisions
+from ovnk_core.model.decision import Decisions, DnsDecision
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.manifest import is_recorded
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared
 from ovnk_core.model.tables import (
     CLUSTER,
+    DNS_DECISION,
     NETWORK,
     NETWORK_OPERATOR,
     NODE,
@@ -63,7 +66,7 @@ class Cluster:
     def __init__(
         self, *, settings: Settings | None = None, decisions: Decisions | None = None, check: bool = False
     ) -> None:
-        self.engine = Engine(PIPELINE, inputs=tuple(OBJECT_TABLES.values()), check=check)
+        self.engine = Engine(PIPELINE, inputs=(*OBJECT_TABLES.values(), DNS_DECISION), check=check)
         self.refused: dict[ObjectRef, Refused] = {}
         self.sources: dict[ObjectRef, SourceMap] = {}
         self._recorded = decisions or Decisions()
@@ -71,6 +74,8 @@ class Cluster:
         self._network: ClusterNetwork | None = None
         with self.engine.transaction() as txn:
             txn.put(SETTINGS, CLUSTER, settings or Settings())
+            for name, answered in self._recorded.dns.items():
+                txn.put(DNS_DECISION, name, answered)
 
     # ------------------------------------------------------------------ reading
 
@@ -92,11 +97,17 @@ class Cluster:
         return self._network or effective_network(None, None)
 
     @property
+    def dns_names(self) -> frozenset[str]:
+        """Every DNS name that some rule names, wildcards included."""
+        return frozenset(self.engine.members(DNS_NAME, ALL))
+
+    @property
     def decisions(self) -> Decisions:
         """Everything decided so far, ready to be recorded."""
         return Decisions(
             nodes={key.name: row for key, row in sorted(self.engine.rows(NODE_DECISION).items())},
             pods={str(key): row for key, row in sorted(self.engine.rows(POD_DECISION).items())},
+            dns=dict(sorted(self.engine.rows(DNS_DECISION).items())),
             accepted={ref: item for ref in self._in_force() if (item := self.get(ref)) and is_recorded(item)},
         )
 
@@ -192,6 +203,16 @@ class Cluster:
         self._note(put, delete, refused)
         return Applied(delta=delta, errors=settled.errors)
 
+    def decide_dns(self, decisions: Mapping[str, DnsDecision | None]) -> Applied:
+        """Record what DNS names stand for now, in one transaction; None forgets a name. Nothing else is touched."""
+        with self.engine.transaction() as txn:
+            for name, decision in decisions.items():
+                if decision is None:
+                    txn.delete(DNS_DECISION, name)
+                else:
+                    txn.put(DNS_DECISION, name, decision)
+        return Applied(delta=txn.delta, errors={})
+
     def _note(self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]) -> None:
         for item in put:
             self.sources[item.ref] = item.source
@@ -282,7 +303,9 @@ class Cluster:
 
 def _is_stand_in(item: Declared) -> bool:
     """Whether it only holds the place of a refused object."""
-    return (isinstance(item, NetworkPolicy) and bool(item.blocked)) or (isinstance(item, Namespace) and item.is_blocked)
+    if isinstance(item, NetworkPolicy | EgressFirewall):
+        return bool(item.blocked)
+    return isinstance(item, Namespace) and item.is_blocked
 
 
 class _Layered(Mapping[NamespacedName, V]):

@@ -27,14 +27,15 @@ from anyio.abc import TaskGroup
 from ovnk_core.cluster import NETWORK_KINDS, Applied, Cluster
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import GuardError, NotFound, ObjectError, OvnkError, Rejected, SouthError, Unreachable
+from ovnk_core.features.egress_firewall.compile import DNS_NAME
 from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
-from ovnk_core.model.decision import Decisions
+from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
 from ovnk_core.model.object import Declared
-from ovnk_core.model.tables import OBJECT_TABLES
+from ovnk_core.model.tables import DNS_DECISION, OBJECT_TABLES
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
@@ -42,11 +43,12 @@ from ovnk_core.reconcile.diff import Difference
 from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_core.reconcile.recall import Recalled, recall
 from ovnk_core.runtime.broadcast import Broadcast, Event, Progress, Watch
+from ovnk_core.runtime.resolver import NameStatus, Resolver, ResolverSettings
 from ovnk_core.runtime.writer import Flushed, Writer
 from ovnk_core.terms.label import LabelSelector
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import Settings
+from ovnk_core.topology.place import CLUSTER_NETWORK, Settings
 from ovnk_core.trace.question import Answer, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine as TraceEngine
@@ -87,7 +89,8 @@ class ControlPlane:
 
     ``writes`` False only reads: ``pending`` tells what would be written. ``adopt`` takes over foreign rows that hold
     our names, ``allow_prune`` lifts the mass-deletion guard, ``timeout_s`` bounds one transaction. ``decisions`` are
-    recorded ones to start from; what the northbound remembers is added to them.
+    recorded ones to start from; what the northbound remembers is added to them. ``resolver`` says whom to ask for DNS
+    names; without it they stand for what is on record and what ``push_dns`` brings.
     """
 
     def __init__(
@@ -100,9 +103,10 @@ class ControlPlane:
         allow_prune: bool = False,
         writes: bool = True,
         timeout_s: float = 30.0,
+        resolver: ResolverSettings | None = None,
     ) -> None:
         self._northbound, self._settings, self._writes = northbound, settings, writes
-        self._timeout_s = timeout_s
+        self._timeout_s, self._resolving = timeout_s, resolver
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
         self._broadcast, self._written, self._served = Broadcast(), Progress(), Progress()
@@ -128,11 +132,15 @@ class ControlPlane:
                 allow_prune=self._allow_prune,
                 timeout_s=self._timeout_s,
             )
+            self._resolver = Resolver(
+                self._resolving, recorded.dns, network=lambda: self.cluster.network, publish=self._decide_dns
+            )
             if self._writes:
                 tasks: TaskGroup = await self._exit.enter_async_context(anyio.create_task_group())
                 self._exit.callback(tasks.cancel_scope.cancel)
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._repair)
+                tasks.start_soon(self._resolver.run)
         except BaseException:
             await self._exit.aclose()
             raise
@@ -239,11 +247,39 @@ class ControlPlane:
         if self._flows is not None and delta:
             self._flows.advance(delta)
         self._tracer = None
+        if delta.sets(DNS_NAME) or delta.rows(CLUSTER_NETWORK):
+            self._resolver.want(self.cluster.dns_names)
         self._broadcast.send(_events(self.revision, delta))
         self._requests += 1
         for progress in (self._written, self._served):
             progress.failure = None
         self._wake.set()
+
+    # ------------------------------------------------------------------ DNS names
+
+    async def _decide_dns(self, decisions: Mapping[str, DnsDecision | None]) -> None:
+        async with self._lock:
+            self._committed(self.cluster.decide_dns(decisions))
+
+    async def push_dns(self, answer: DnsAnswer) -> int:
+        """What a resolver feed knows of a name (a wildcard too), complete; the revision to wait for."""
+        await self._resolver.push(answer)
+        return self.revision
+
+    async def resolve_dns(self, deadline_s: float) -> None:
+        """Ask for every name of every firewall now, for at most ``deadline_s`` seconds: for commands that run once."""
+        await self._resolver.resolve_once(sorted(self.cluster.dns_names), deadline_s)
+
+    def dns(self, name: str) -> DnsDecision:
+        """What a DNS name stands for, with its history. Raises NotFound for one that never had an answer."""
+        found = self.cluster.engine.rows(DNS_DECISION).get(name)
+        if found is None:
+            raise NotFound(f"{name} was never answered, or is named by no firewall")
+        return found
+
+    def dns_status(self) -> dict[str, NameStatus]:
+        """Every wanted DNS name: when it is due, when it was last heard of, what failed."""
+        return self._resolver.status()
 
     # ------------------------------------------------------------------ asking
 
@@ -430,7 +466,9 @@ class ControlPlane:
 
 def decisions_of(recalled: Recalled) -> Decisions:
     """Recalled rows as decisions."""
-    return Decisions(nodes=recalled.nodes, pods=recalled.pods, accepted=accepted_texts(recalled.accepted))
+    return Decisions(
+        nodes=recalled.nodes, pods=recalled.pods, dns=recalled.dns, accepted=accepted_texts(recalled.accepted)
+    )
 
 
 def _merge(first: Decisions, second: Decisions) -> Decisions:
@@ -438,6 +476,7 @@ def _merge(first: Decisions, second: Decisions) -> Decisions:
     return Decisions(
         nodes={**first.nodes, **second.nodes},
         pods={**first.pods, **second.pods},
+        dns={**first.dns, **second.dns},
         accepted={**first.accepted, **second.accepted},
     )
 

@@ -24,18 +24,19 @@ the graph as it is; a golden test keeps it reviewed.
 from __future__ import annotations
 
 from ovnk_core.engine.graph import Node
-from ovnk_core.features import network_policy
+from ovnk_core.features import egress_firewall, network_policy
 from ovnk_core.features.room import Room
 from ovnk_core.indexes.endpoint import endpoint
 from ovnk_core.indexes.projection import Members, PortNumbers
 from ovnk_core.indexes.selection import Selection
 from ovnk_core.topology.cluster import cluster_groups, cluster_router, control_plane_policing
 from ovnk_core.topology.gateway import gateway_nat, gateway_router, gateway_routes, node_policies
+from ovnk_core.topology.logging import acl_logging
 from ovnk_core.topology.place import cluster_network, node_place
 from ovnk_core.topology.record import namespace_record, network_record, operator_record
 from ovnk_core.topology.switch import node_switch, own_node, pod_port
 
-BASICS: tuple[Node, ...] = (cluster_network, endpoint, node_place)
+BASICS: tuple[Node, ...] = (cluster_network, endpoint, node_place, acl_logging)
 INDEXES: tuple[Node, ...] = (Selection, PortNumbers, Members)
 TOPOLOGY: tuple[Node, ...] = (
     cluster_router,
@@ -52,7 +53,7 @@ TOPOLOGY: tuple[Node, ...] = (
     network_record,
     operator_record,
 )
-ROOMS: tuple[Room, ...] = (network_policy.ROOM,)
+ROOMS: tuple[Room, ...] = (network_policy.ROOM, egress_firewall.ROOM)
 """The only list of rooms."""
 
 PIPELINE: tuple[Node, ...] = (*BASICS, *INDEXES, *TOPOLOGY, *(rule for room in ROOMS for rule in room.rules))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ovnk_core.engine.rule import Rule
+from ovnk_core.engine.graph import Node
 from ovnk_core.terms.struct import Value
 
 
@@ -11,4 +11,4 @@ class Room(Value, frozen=True, kw_only=True):
 
     name: str
     source: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Node, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,18 +11,31 @@ from ovnk_core.errors import LimitError, SchemaError
 from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.metadata import is_label_name, is_subdomain, read_mac
+from ovnk_core.ingest.parse_egress_firewall import dns_name
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
-from ovnk_core.ingest.position import Path
+from ovnk_core.ingest.position import JsonPositions, Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.yaml_reader import Unreadable
-from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision
+from ovnk_core.model.decision import (
+    DNS_CAUSES,
+    MAX_DNS_ADDRESSES,
+    MAX_DNS_HISTORY,
+    Decisions,
+    DnsChange,
+    DnsDecision,
+    NodeDecision,
+    PodDecision,
+)
 from ovnk_core.model.object import Declared
-from ovnk_core.terms.address import BITS, Cidr, Family
+from ovnk_core.terms.address import BITS, Address, Cidr, Family
 from ovnk_core.terms.name import ObjectRef
 
-_FIELDS = ("apiVersion", "kind", "nodes", "pods", "accepted")
+_FIELDS = ("apiVersion", "kind", "nodes", "pods", "dns", "accepted")
 _HOST_BITS_MIN = 2
 """As hostPrefix: below four addresses nothing is left for a pod."""
+DNS_SOURCE = "recorded DNS answer"
+_TIME_END = 1e11
+"""Unix seconds, far beyond any clock: what is larger is milliseconds."""
 
 
 def read_decisions(text: bytes, *, source: str) -> Decisions:
@@ -42,11 +56,12 @@ def read_decisions(text: bytes, *, source: str) -> Decisions:
     nodes = {name: _node(report, name, each) for name, each in report.mapping(raw, (), "nodes").items()}
     _check_ids(report, nodes)
     pods = {key: _pod(report, key, each) for key, each in report.mapping(raw, (), "pods").items()}
+    dns = {name: _dns(report, name, each, ("dns", name)) for name, each in report.mapping(raw, (), "dns").items()}
     manifests = enumerate(report.items(raw, (), "accepted"))
     accepted = [report.as_mapping(each, ("accepted", index)) for index, each in manifests]
     for error in report.all_errors():
         raise error
-    return Decisions(nodes=nodes, pods=pods, accepted=accepted_objects(accepted))
+    return Decisions(nodes=nodes, pods=pods, dns=dns, accepted=accepted_objects(accepted))
 
 
 def _decoded(text: bytes, source: str) -> str:
@@ -104,6 +119,78 @@ def _pod(report: Report, key: str, value: Any) -> PodDecision:
 def _check_families(report: Report, path: Path, families: list[Family]) -> None:
     if len(set(families)) < len(families):
         report.refuse(path, "more than one of one family", fix="keep one per family", error=LimitError)
+
+
+def read_dns(name: str, text: str) -> DnsDecision | None:
+    """``manifest.dns_text`` back into a decision; None for a text or name that is not of our making any more."""
+    found = read_json(text, DNS_SOURCE)
+    if isinstance(found, Unreadable) or found.problems:
+        return None
+    report = Report("DnsName", name, JsonPositions(DNS_SOURCE, "", found.value))
+    decision = _dns(report, name, found.value, ())
+    return None if report.errors else decision
+
+
+def _dns(report: Report, name: str, value: Any, path: Path) -> DnsDecision:
+    raw = report.as_mapping(value, path)
+    report.known(raw, path, ("live", "sticky", "answer", "history"))
+    if not _is_dns_name(name):
+        report.refuse(path, "not a DNS name in lower-case A-labels")
+    live = _addresses(report, raw, path, "live")
+    sticky = live if raw.get("sticky") is None else _addresses(report, raw, path, "sticky")
+    answer = live if raw.get("answer") is None else _addresses(report, raw, path, "answer")
+    return DnsDecision(live=live, sticky=sticky, answer=answer, history=_history(report, raw, path))
+
+
+def _is_dns_name(text: str) -> bool:
+    try:
+        return dns_name(text).name == text
+    except ValueError:
+        return False
+
+
+def _history(report: Report, owner: Mapping[str, Any], path: Path) -> tuple[DnsChange, ...]:
+    """The log of what came and went, as the sets there were after each entry."""
+    entries = report.items(owner, path, "history")
+    if len(entries) > MAX_DNS_HISTORY:
+        report.refuse((*path, "history"), f"more than {MAX_DNS_HISTORY} entries", error=LimitError)
+        return ()
+    found: list[DnsChange] = []
+    held: frozenset[Address] = frozenset()
+    for index, entry in enumerate(entries):
+        at: Path = (*path, "history", index)
+        raw = report.as_mapping(entry, at)
+        report.known(raw, at, ("at", "cause", "add", "drop"))
+        cause, at_s = report.text(raw, at, "cause"), _seconds(report, raw.get("at"), (*at, "at"))
+        if cause not in DNS_CAUSES:
+            report.refuse((*at, "cause"), f"must be one of {', '.join(DNS_CAUSES)}", value=raw.get("cause"))
+        if found and at_s < found[-1].at_s:
+            report.refuse((*at, "at"), "is before the entry above", value=at_s)
+        add, drop = (frozenset(_addresses(report, raw, at, key)) for key in ("add", "drop"))
+        if add & held or drop - held:
+            report.refuse(at, "adds what was there, or drops what was not")
+        held = (held | add) - drop
+        found.append(DnsChange(at_s=at_s, cause=cause, addresses=tuple(sorted(held))))
+    return tuple(found)
+
+
+def _seconds(report: Report, value: Any, path: Path) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TIME_END:
+        report.refuse(path, "must be a time in Unix seconds", value=value)
+        return math.nan
+    return float(value)
+
+
+def _addresses(report: Report, owner: Mapping[str, Any], path: Path, key: str) -> tuple[Address, ...]:
+    texts = report.items(owner, path, key)
+    if len(texts) > MAX_DNS_ADDRESSES:
+        report.refuse((*path, key), f"more than {MAX_DNS_ADDRESSES} addresses", error=LimitError)
+        return ()
+    found = [report.address(text, (*path, key, index)) for index, text in enumerate(texts)]
+    addresses = {address for address in found if address is not None}
+    if len(addresses) < len(found) and not report.touches((*path, key)):
+        report.refuse((*path, key), "an address is listed twice")
+    return tuple(sorted(addresses))
 
 
 def accepted_objects(manifests: Iterable[Mapping[str, Any]]) -> dict[ObjectRef, Declared]:

@@ -22,6 +22,7 @@ from ovnk_core.ingest.parse import flatten, parse_object
 from ovnk_core.ingest.position import JsonPositions, SourceMap
 from ovnk_core.ingest.report import MAX_PROBLEMS
 from ovnk_core.ingest.yaml_reader import Document, Unreadable
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.terms.label import EVERYTHING
 from ovnk_core.terms.name import ObjectRef
@@ -144,18 +145,23 @@ def _twice(item: Item, other: Item | Refused) -> ObjectError:
     )
 
 
-def _closed(entry: Item | Refused) -> NetworkPolicy | None:
+StandIn = NetworkPolicy | EgressFirewall
+
+
+def _closed(entry: Item | Refused) -> StandIn | None:
     if isinstance(entry, Refused):
         return entry.stand_in
-    if not isinstance(entry.value, NetworkPolicy):
-        return None
     reason = "declared more than once, differently"
-    return msgspec.structs.replace(entry.value, ingress=(), egress=(), blocked=reason)
+    if isinstance(entry.value, NetworkPolicy):
+        return msgspec.structs.replace(entry.value, ingress=(), egress=(), blocked=reason)
+    if isinstance(entry.value, EgressFirewall):
+        return msgspec.structs.replace(entry.value, rules=(), blocked=reason)
+    return None
 
 
-def _widest(one: NetworkPolicy | None, two: NetworkPolicy | None) -> NetworkPolicy | None:
+def _widest(one: StandIn | None, two: StandIn | None) -> StandIn | None:
     """A stand-in that isolates whatever either isolates."""
-    if one is None or two is None:
+    if not isinstance(one, NetworkPolicy) or not isinstance(two, NetworkPolicy):
         return one or two
     return msgspec.structs.replace(
         one,

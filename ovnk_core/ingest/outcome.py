@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ovnk_core.errors import ObjectError
 from ovnk_core.ingest.position import SourceMap
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.name import ObjectRef
@@ -19,7 +20,8 @@ class Item(Value, frozen=True, kw_only=True):
 
 
 class Refused(Value, frozen=True, kw_only=True):
-    """One refused object. ``stand_in`` fails closed for a NetworkPolicy: it isolates its subjects, allows nothing.
+    """One refused object. ``stand_in`` fails closed: a NetworkPolicy that isolates its subjects and allows nothing, an
+    EgressFirewall that lets nothing out.
 
     Its name is the policy's own when that is a valid name, else one derived from it. Kind ``File`` is text that
     could not be read as objects at all, ``Object`` a document whose kind is missing or unreadable.
@@ -27,7 +29,7 @@ class Refused(Value, frozen=True, kw_only=True):
 
     ref: ObjectRef
     errors: tuple[ObjectError, ...]
-    stand_in: NetworkPolicy | None = None
+    stand_in: NetworkPolicy | EgressFirewall | None = None
     source: str = ""
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from ovnk_core.ingest.metadata import Metadata, is_label_name, is_subdomain, read_metadata
 from ovnk_core.ingest.outcome import Item, Refused, Skipped, Warning
+from ovnk_core.ingest.parse_egress_firewall import blocked, parse_egress_firewall
 from ovnk_core.ingest.parse_network import parse_infrastructure, parse_network, parse_network_operator
 from ovnk_core.ingest.parse_node import parse_node
 from ovnk_core.ingest.parse_pod import parse_namespace, parse_pod
@@ -22,6 +23,7 @@ from ovnk_core.ingest.position import Path, Positions
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import NAME_LENGTH, printable
 from ovnk_core.ingest.yaml_reader import Document, Problem, Unreadable
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared, Kind
 from ovnk_core.terms.name import ObjectRef
@@ -47,7 +49,8 @@ class KindRule(Value, frozen=True, kw_only=True):
     keeps_parts: bool = False
 
 
-_CONFIG, _OPERATOR, _POLICY = "config.openshift.io", "operator.openshift.io", "networking.k8s.io"
+_CONFIG, _OPERATOR = "config.openshift.io", "operator.openshift.io"
+_POLICY, _OVN = "networking.k8s.io", "k8s.ovn.org"
 KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_CONFIG, "Network"): KindRule(kind="Network", version="v1", parse=parse_network, is_singleton=True),
     (_OPERATOR, "Network"): KindRule(
@@ -59,6 +62,9 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
     ("", "Node"): KindRule(kind="Node", version="v1", parse=parse_node),
     ("", "Namespace"): KindRule(kind="Namespace", version="v1", parse=parse_namespace, is_name_label=True),
     ("", "Pod"): KindRule(kind="Pod", version="v1", parse=parse_pod, is_namespaced=True),
+    (_OVN, "EgressFirewall"): KindRule(
+        kind="EgressFirewall", version="v1", parse=parse_egress_firewall, is_namespaced=True, keeps_parts=True
+    ),
     (_POLICY, "NetworkPolicy"): KindRule(
         kind="NetworkPolicy", version="v1", parse=parse_policy, is_namespaced=True, keeps_parts=True
     ),
@@ -75,7 +81,6 @@ KNOWN_UNBUILT: frozenset[tuple[str, str]] = frozenset(
         ("", "Service"),
         ("", "Endpoints"),
         ("discovery.k8s.io", "EndpointSlice"),
-        ("k8s.ovn.org", "EgressFirewall"),
         ("k8s.ovn.org", "EgressIP"),
         ("k8s.ovn.org", "EgressQoS"),
         ("k8s.ovn.org", "EgressService"),
@@ -158,9 +163,16 @@ def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_
     if not report.errors:
         source = document.positions.keep(parts=rule.keeps_parts)
         return Parsed(outcome=Item(ref=ref, value=value, source=source), warnings=warnings)
-    closed = stand_in(report, raw, value) if isinstance(value, NetworkPolicy) and is_placed else None
+    closed = _stand_in(report, raw, value) if is_placed else None
     refused = Refused(ref=ref, errors=report.all_errors(), stand_in=closed, source=document.positions.at())
     return Parsed(outcome=refused, warnings=warnings)
+
+
+def _stand_in(report: Report, raw: Mapping[str, Any], best: Declared) -> NetworkPolicy | EgressFirewall | None:
+    """What takes a refused object's place when nothing was accepted before it; None where nothing needs to."""
+    if isinstance(best, NetworkPolicy):
+        return stand_in(report, raw, best)
+    return blocked(report, best) if isinstance(best, EgressFirewall) else None
 
 
 def _check_identity(report: Report, rule: KindRule, owner: dict[str, Any], *, is_named: bool, is_placed: bool) -> None:

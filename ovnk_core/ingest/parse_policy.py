@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ovnk_core.errors import LimitError
-from ovnk_core.ingest.metadata import Metadata, is_port_name, read_selector
+from ovnk_core.ingest.metadata import METADATA_FIELDS, OBJECT_FIELDS, Metadata, is_port_name, read_selector
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import printable
@@ -20,25 +20,6 @@ from ovnk_core.model.network_policy import IpBlock, NetworkPolicy, Peer, PolicyP
 from ovnk_core.terms.label import EVERYTHING
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, TRANSPORTS, PortRange, Transport
 
-_TOP = ("apiVersion", "kind", "metadata", "spec", "status")
-_METADATA = (
-    "name",
-    "generateName",
-    "namespace",
-    "selfLink",
-    "uid",
-    "resourceVersion",
-    "generation",
-    "creationTimestamp",
-    "deletionTimestamp",
-    "deletionGracePeriodSeconds",
-    "labels",
-    "annotations",
-    "ownerReferences",
-    "finalizers",
-    "clusterName",
-    "managedFields",
-)
 _SPEC = ("podSelector", "ingress", "egress", "policyTypes")
 _TYPES = ("Ingress", "Egress")
 _SPEC_PATH: Path = ("spec",)
@@ -46,8 +27,8 @@ _SPEC_PATH: Path = ("spec",)
 
 def parse_policy(report: Report, raw: Mapping[str, Any], meta: Metadata) -> NetworkPolicy:
     """networking.k8s.io/v1 NetworkPolicy -> the model; problems go to ``report``."""
-    report.known(raw, (), _TOP)
-    report.known(report.mapping(raw, (), "metadata"), ("metadata",), _METADATA)
+    report.known(raw, (), OBJECT_FIELDS)
+    report.known(report.mapping(raw, (), "metadata"), ("metadata",), METADATA_FIELDS)
     report.known(report.mapping(raw, (), "status"), ("status",), ("conditions",))
     for key, value in meta.annotations.items():
         report.as_text(value, ("metadata", "annotations", str(key)))

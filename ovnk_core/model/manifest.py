@@ -7,22 +7,27 @@ would mean something else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, assert_never
+
+from msgspec.structs import replace
 
 from ovnk_core.model.cluster import ClusterNetworkEntry, Network, NetworkOperator
-from ovnk_core.model.decision import Decisions
+from ovnk_core.model.decision import MAX_DNS_HISTORY, Decisions, DnsDecision
+from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallRule, NodeSelector
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, PolicyRule
 from ovnk_core.model.node import Node
 from ovnk_core.model.object import Declared
 from ovnk_core.model.pod import Pod
-from ovnk_core.terms.address import Cidr, InterfaceAddress
+from ovnk_core.terms.address import Address, Cidr, InterfaceAddress
 from ovnk_core.terms.label import Labels, LabelSelector
 from ovnk_core.terms.name import ObjectRef
 
 _PREFIX = "k8s.ovn.org/"
 _ANY_MASK = 24
+MAX_DNS_TEXT = 32_768
+"""Bytes of the record of one DNS name."""
 
 
 def manifest(item: Declared) -> dict[str, Any]:
@@ -157,6 +162,29 @@ def _policy(item: NetworkPolicy, metadata: dict[str, Any]) -> dict[str, Any]:
     return {"spec": spec}
 
 
+def _firewall(item: EgressFirewall, metadata: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {"egress": [rule_manifest(rule) for rule in item.rules]}}
+
+
+def rule_manifest(rule: FirewallRule) -> dict[str, Any]:
+    """One egress firewall rule."""
+    match rule.to:
+        case Cidr():
+            to: dict[str, Any] = {"cidrSelector": str(rule.to)}
+        case DnsName(name):
+            to = {"dnsName": name}
+        case NodeSelector(selector):
+            to = {"nodeSelector": selector_manifest(selector)}
+        case _ as never:
+            assert_never(never)
+    found: dict[str, Any] = {"type": rule.verdict, "to": to}
+    if rule.ports:
+        found["ports"] = [
+            {"protocol": each.protocol, **({"port": each.port} if each.port else {})} for each in rule.ports
+        ]
+    return found
+
+
 def selector_manifest(selector: LabelSelector) -> dict[str, Any]:
     """Single-value In requirements as matchLabels where keys allow, everything else as matchExpressions."""
     labels: dict[str, str] = {}
@@ -211,6 +239,7 @@ _BODIES: dict[type[Declared], tuple[str, str, Callable[[Any, dict[str, Any]], di
     Namespace: ("v1", "Namespace", _namespace),
     Pod: ("v1", "Pod", _pod),
     NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy", _policy),
+    EgressFirewall: ("k8s.ovn.org/v1", "EgressFirewall", _firewall),
 }
 
 
@@ -230,8 +259,42 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
             key: {"addresses": [str(address) for address in pod.addresses], "mac": pod.mac, "node": pod.node}
             for key, pod in sorted(decisions.pods.items())
         },
+        "dns": {name: _dns(each) for name, each in sorted(decisions.dns.items())},
         "accepted": [manifest(decisions.accepted[ref]) for ref in _sorted(decisions)],
     }
+
+
+def dns_text(decision: DnsDecision) -> str:
+    """A DNS decision as compact JSON with sorted keys. At most ``MAX_DNS_TEXT`` bytes, unless the addresses in use
+    alone take more: the oldest history gives way."""
+    history = decision.history[-MAX_DNS_HISTORY:]
+    while True:
+        text = _compact(_dns(replace(decision, history=history)))
+        if len(text) <= MAX_DNS_TEXT or not history:
+            return text
+        history = history[(len(history) + 3) // 4 :]
+
+
+def _dns(decision: DnsDecision) -> dict[str, Any]:
+    """History as a log: what came and what went, the oldest entry with everything there was. Sets that equal ``live``,
+    as they mostly do, are left out."""
+    found: dict[str, Any] = {"live": _texts(decision.live)}
+    found |= {"sticky": _texts(decision.sticky)} if decision.sticky != decision.live else {}
+    found |= {"answer": _texts(decision.answer)} if decision.answer != decision.live else {}
+    found["history"] = []
+    before: frozenset[Address] = frozenset()
+    for change in decision.history:
+        now = frozenset(change.addresses)
+        entry: dict[str, Any] = {"at": change.at_s, "cause": change.cause}
+        entry |= {"add": _texts(sorted(now - before))} if now - before else {}
+        entry |= {"drop": _texts(sorted(before - now))} if before - now else {}
+        found["history"].append(entry)
+        before = now
+    return found
+
+
+def _texts(addresses: Iterable[Address]) -> list[str]:
+    return [str(address) for address in addresses]
 
 
 def _sorted(decisions: Decisions) -> list[ObjectRef]:

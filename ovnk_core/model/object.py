@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
-Kind = Literal["Network", "NetworkOperator", "Infrastructure", "Node", "Namespace", "Pod", "NetworkPolicy"]
-KINDS: tuple[Kind, ...] = ("Network", "NetworkOperator", "Infrastructure", "Node", "Namespace", "Pod", "NetworkPolicy")
+Kind = Literal[
+    "Network", "NetworkOperator", "Infrastructure", "Node", "Namespace", "Pod", "NetworkPolicy", "EgressFirewall"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Declared(Value, frozen=True, kw_only=True, gc=False):

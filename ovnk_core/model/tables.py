@@ -6,7 +6,8 @@ from typing import Any
 
 from ovnk_core.engine.table import Table
 from ovnk_core.model.cluster import Infrastructure, Network, NetworkOperator
-from ovnk_core.model.decision import NodeDecision, PodDecision
+from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.node import Node
@@ -20,8 +21,11 @@ NODE = Table[NamespacedName, Node]("node")
 NAMESPACE = Table[NamespacedName, Namespace]("namespace")
 POD = Table[NamespacedName, Pod]("pod")
 NETWORK_POLICY = Table[NamespacedName, NetworkPolicy]("network_policy")
+EGRESS_FIREWALL = Table[NamespacedName, EgressFirewall]("egress_firewall")
 NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")
 POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
+DNS_DECISION = Table[str, DnsDecision]("dns_decision")
+"""By DNS name, as ``DnsName`` writes it."""
 
 CLUSTER = NamespacedName("", "cluster")
 """The name of cluster-wide singletons (Network, Infrastructure)."""
@@ -34,6 +38,7 @@ OBJECT_TABLES: dict[str, Table[NamespacedName, Any]] = {
     "Namespace": NAMESPACE,
     "Pod": POD,
     "NetworkPolicy": NETWORK_POLICY,
+    "EgressFirewall": EGRESS_FIREWALL,
 }
 """Declared kinds and their tables."""
 

@@ -20,6 +20,8 @@ ACCEPTED_KEY = "ovnk-accepted"
 """external_ids key of the row nearest to an object: its accepted version, from which a refused edit falls back."""
 NODE_ID_KEY = "ovnk-node-id"
 """external_ids key of a node's switch: the node's id, because a node without a gateway has no row that shows it."""
+DNS_KEY = "ovnk-dns"
+"""external_ids key of a DNS name's live set of the cluster's first family: the whole recorded decision."""
 Pairs = tuple[tuple[str, str], ...]
 
 

@@ -1,8 +1,8 @@
 """Decisions read back from the northbound, from the rows they shaped. The inverse of the topology rules.
 
 Until an intent store exists this is where decisions live. What has no row of its own is kept with the row that is
-nearest to it: a node's id in its switch, an object's accepted version in the row it shapes, or, where there is none, in
-NB_Global.
+nearest to it: a node's id in its switch, what a DNS name answered in its address set, an object's accepted version in
+the row it shapes, or, where there is none, in NB_Global.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from ovnk_core.ingest.decisions import read_dns
 from ovnk_core.ingest.metadata import is_mac
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
 from ovnk_core.model.cluster import JOIN
-from ovnk_core.model.decision import NodeDecision, PodDecision
-from ovnk_core.nb.row import ACCEPTED_KEY, NODE_ID_KEY, RowId
+from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision
+from ovnk_core.model.record import joined_record
+from ovnk_core.nb.row import ACCEPTED_KEY, DNS_KEY, NODE_ID_KEY, RowId
 from ovnk_core.nb.schema import Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, own_keys, owner_of
 from ovnk_core.reconcile.diff import Actual
@@ -32,6 +34,7 @@ class Recalled(Value, frozen=True, kw_only=True):
 
     nodes: dict[str, NodeDecision]
     pods: dict[str, PodDecision]
+    dns: dict[str, DnsDecision]
     accepted: tuple[str, ...]
 
 
@@ -65,7 +68,16 @@ def recall(actual: Actual) -> Recalled:
         for name, node in nodes.items()
         if node.subnets
     }
-    return Recalled(nodes=found, pods=pods, accepted=tuple(_accepted(actual)))
+    return Recalled(nodes=found, pods=pods, dns=dict(_dns(actual)), accepted=tuple(_accepted(actual)))
+
+
+def _dns(actual: Actual) -> Iterator[tuple[str, DnsDecision]]:
+    for row_id, row in _owned(actual, "Address_Set"):
+        text = _external_id(row, DNS_KEY)
+        if text and row_id.owner.kind == "DnsName" and not row_id.owner.namespace:
+            decision = read_dns(row_id.owner.name, text)
+            if decision is not None:
+                yield row_id.owner.name, decision
 
 
 def _accepted(actual: Actual) -> Iterator[str]:
@@ -74,7 +86,16 @@ def _accepted(actual: Actual) -> Iterator[str]:
             if text := _external_id(row, ACCEPTED_KEY):
                 yield text
     for row in actual.get(GLOBAL_TABLE, {}).values():
-        yield from (text for key, text in own_keys(row).items() if key.startswith(f"{ACCEPTED_KEY}/"))
+        records: dict[str, dict[str, str]] = {}
+        for key, text in own_keys(row).items():
+            _, kind, name, *part = (*key.split("/", 3), "")[:4]
+            if not key.startswith(f"{ACCEPTED_KEY}/"):
+                continue
+            if kind == "EgressFirewall":
+                records.setdefault(name, {})["".join(f"/{each}" for each in part if each)] = text
+            else:
+                yield text
+        yield from filter(None, map(joined_record, records.values()))
 
 
 def _is_node_id(number: int) -> bool:

@@ -9,6 +9,8 @@ from ovnk_core.terms.struct import Key
 Transport = Literal["TCP", "UDP", "SCTP"]
 TRANSPORTS: tuple[Transport, ...] = ("TCP", "UDP", "SCTP")
 Protocol = Literal["tcp", "udp", "sctp", "icmp"]
+PROTOCOL_NUMBERS: dict[str, int] = {"TCP": 6, "UDP": 17, "SCTP": 132}
+"""As IANA assigns them."""
 PORT_MIN, PORT_MAX = 1, 65535
 
 

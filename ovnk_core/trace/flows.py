@@ -7,9 +7,15 @@ begins by naming a group is only looked at for ports in that group.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
+from ovnk_core.features.egress_firewall.compile import rules_in_force
+from ovnk_core.features.egress_firewall.rules import OWN_NODE_DNS
+from ovnk_core.features.egress_firewall.verdict import Packet as FirewallPacket
+from ovnk_core.features.egress_firewall.verdict import first_match, judge
 from ovnk_core.features.network_policy.verdict import Direction, Judgement
 from ovnk_core.flows import flow as f
 from ovnk_core.flows.flow import LogicalFlow
@@ -19,9 +25,9 @@ from ovnk_core.nb import naming
 from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, PORT_GROUPS, ROUTER_PORTS, ROUTERS, SWITCH_PORTS
 from ovnk_core.nb.match import All, Match, PortGroupRef, Predicate, Test, compile_match
 from ovnk_core.nb.row import ColumnId, RowId
-from ovnk_core.terms.address import Address
+from ovnk_core.terms.address import BITS, Address, Cidr, parse_address, parse_cidr
 from ovnk_core.terms.name import NamespacedName, ObjectRef
-from ovnk_core.trace.intent import policy_step
+from ovnk_core.trace.intent import firewall_step, policy_step
 from ovnk_core.trace.question import Answer, Question, Step
 from ovnk_core.trace.sanity import FIXED, LR_IN_IP_INPUT, own_sources
 from ovnk_core.trace.scene import End, Ends, Scene
@@ -57,6 +63,7 @@ class FlowTracer:
             row.name: source.members(MEMBER, ColumnId(key, "addresses"))
             for key, row in source.rows(ADDRESS_SETS).items()
         }
+        self._prefixes: dict[str, Prefixes] = {}
         self._ports = {row.name: key for key, row in source.rows(SWITCH_PORTS).items()}
         self._groups: dict[str, Any] = {}
         self._groups_of: dict[RowId, list[str]] = {}
@@ -93,7 +100,10 @@ class FlowTracer:
     # ------------------------------------------------------------------ scope of matches
 
     def in_address_set(self, name: str, value: int, family: int) -> bool:
-        return str(Address(6 if family == 6 else 4, value)) in self._sets.get(name, ())
+        found = self._prefixes.get(name)
+        if found is None:
+            found = self._prefixes[name] = Prefixes(self._sets.get(name, ()))
+        return found.contains(family, value)
 
     def in_port_group(self, name: str, port: str) -> bool:
         return self._ports.get(port) in self._groups.get(name, ())
@@ -147,6 +157,26 @@ class FlowTracer:
                         yield found.by_group[group]
 
 
+class Prefixes:
+    """An address set read once: whether it holds an address costs one lookup per prefix length in it."""
+
+    def __init__(self, members: Iterable[Any]) -> None:
+        self._networks: dict[tuple[int, int], set[int]] = {}
+        for text in members:
+            block = _block(str(text))
+            shift = BITS[block.family] - block.prefix
+            self._networks.setdefault((block.family, shift), set()).add(block.value >> shift)
+
+    def contains(self, family: int, value: int) -> bool:
+        return any(
+            value >> shift in networks for (mine, shift), networks in self._networks.items() if mine == family
+        )
+
+
+def _block(text: str) -> Cidr:
+    return parse_cidr(text)[0] if "/" in text else parse_address(text).host
+
+
 def _group_of(match: Match) -> str:
     """The port group a packet's port must be in for the match to hold, if it says so at its top."""
     for part in match.of if isinstance(match, All) else (match,):
@@ -171,6 +201,7 @@ class _Walk:
         self.tracer, self.question, self.ends, self.steps = tracer, question, ends, steps
         self.hops = 0
         self.header = _header(question, ends)
+        self.tracked: dict[str, Any] = {}
 
     def run(self) -> bool:
         source, target = self.ends.source, self.ends.target
@@ -212,11 +243,12 @@ class _Walk:
     # ------------------------------------------------------------------ switches
 
     def _switch_ingress(self, switch: RowId, inport: str, pod: NamespacedName | bool) -> bool:
+        self.tracked = {}
         packet: dict[str, Any] = {**self.header, "inport": inport}
         return self._stages(switch, f.SWITCH_INGRESS, packet, "Egress", pod)
 
     def _switch_egress(self, switch: RowId, inport: str, outport: str) -> bool:
-        packet: dict[str, Any] = {**self.header, "inport": inport, "outport": outport}
+        packet: dict[str, Any] = {**self.header, **self.tracked, "inport": inport, "outport": outport}
         target = self.ends.target.endpoint
         pod = target.key if target is not None and naming.pod_port_name(target.key) == outport else False
         return self._stages(switch, f.SWITCH_EGRESS, packet, "Ingress", pod)
@@ -234,15 +266,31 @@ class _Walk:
             if flow is None:
                 return False
             if "reg0[0]" in flow.actions.bits:
-                packet |= _STATES[self.question.state]
-                packet["ct_mark.blocked"] = 0
+                # The state outlives the pipeline: a port that is not tracked on the way out sees that of the way in.
+                self.tracked = {**_STATES[self.question.state], "ct_mark.blocked": 0}
+                packet |= self.tracked
             packet.update(dict.fromkeys(flow.actions.bits, 1))
             packet.update(dict.fromkeys(flow.actions.clear, 0))
-            if flow.source.table == "ACL" and isinstance(pod, NamespacedName):
+            if flow.source.table == "ACL" and _is_firewall(flow.source):
+                self.steps.append(self._firewall_step(stage, flow))
+            elif flow.source.table == "ACL" and isinstance(pod, NamespacedName):
                 self.steps.append(self._acl_step(stage, flow, direction, pod))
             if flow.actions.drops:
                 return False
         return True
+
+    def _firewall_step(self, stage: str, flow: LogicalFlow) -> Step:
+        """The row says what happens; which rule of those that share it decided, the list of rules says."""
+        scene, source, target = self.tracer.scene, self.ends.source, self.ends.target
+        owner = flow.source.owner
+        firewall = scene.firewall(source.endpoint.key.namespace) if source.endpoint is not None else None
+        if owner.kind == "Node" or firewall is None:
+            text = f"DNS to {target.address} on the pod's own node {owner.name} is always allowed"
+            return Step(stage=stage, verdict="allow", text=text, object=owner)
+        rules = rules_in_force(firewall)
+        packet = FirewallPacket(target=target.address, protocol=self.question.protocol, port=self.question.port)
+        found = judge(firewall, None, packet, scene, lambda asked: first_match(rules, asked, scene))
+        return replace(firewall_step(scene, stage, firewall, found), verdict="drop" if flow.actions.drops else "allow")
 
     def _acl_step(self, stage: str, flow: LogicalFlow, direction: Direction, pod: NamespacedName) -> Step:
         owner = flow.source.owner
@@ -325,6 +373,10 @@ class _Walk:
     def _lost(self, stage: str, text: str, flow: LogicalFlow | None = None) -> bool:
         self.steps.append(_row_step(stage, "drop", text, flow))
         return False
+
+
+def _is_firewall(row: RowId) -> bool:
+    return row.owner.kind == "EgressFirewall" or row.role == OWN_NODE_DNS
 
 
 def _row_step(stage: str, verdict: str, text: str, flow: LogicalFlow | None) -> Step:

@@ -1,21 +1,34 @@
 """The answer from the objects: each room says what its objects mean for this packet, in the order a packet meets them.
 
-Order of a pod's packet: NetworkPolicy egress at the source, the way, NetworkPolicy ingress at the target. Traffic
-between a pod and its own node is exempt from policies.
+Order of a pod's packet: NetworkPolicy egress at the source, the egress firewall where it would leave the cluster, the
+way, NetworkPolicy ingress at the target. Traffic between a pod and its own node is exempt from policies, though not
+from the firewall.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
+from ovnk_core.features.egress_firewall.compile import rules_in_force
+from ovnk_core.features.egress_firewall.verdict import Find, first_match, is_subject
+from ovnk_core.features.egress_firewall.verdict import Judgement as FirewallJudgement
+from ovnk_core.features.egress_firewall.verdict import Packet as FirewallPacket
+from ovnk_core.features.egress_firewall.verdict import judge as judge_firewall
 from ovnk_core.features.network_policy.verdict import Direction, Judgement, judge
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.question import Answer, Question, Step
 from ovnk_core.trace.scene import End, Ends, Scene
 from ovnk_core.trace.way import Way, find_way, incomplete
 
 
-def answer(scene: Scene, question: Question) -> Answer:
+FindRule = Callable[[EgressFirewall], Find]
+"""How the first matching rule of a firewall is found: by going through them, or by a compiled classifier."""
+
+
+def answer(scene: Scene, question: Question, find_rule: FindRule | None = None) -> Answer:
     """One question. Raises QuestionError when an end cannot be placed."""
     ends = scene.ends(question)
     way = find_way(scene, ends)
@@ -29,6 +42,11 @@ def answer(scene: Scene, question: Question) -> Answer:
         steps.append(egress)
         if egress.verdict == "drop":
             return _close(scene, ends, way, steps, False, egress.text)
+    firewall = _firewall_step(scene, question, ends, find_rule)
+    if firewall is not None:
+        steps.append(firewall)
+        if firewall.verdict == "drop":
+            return _close(scene, ends, way, steps, False, firewall.text)
     steps.append(way.step)
     if way.step.verdict == "drop":
         return _close(scene, ends, way, steps, False, way.step.text)
@@ -53,6 +71,36 @@ def _policy_step(scene: Scene, question: Question, direction: Direction, subject
     party = scene.party(peer)
     found = judge(selecting, direction, subject.endpoint, party, question.protocol, question.port)
     return policy_step(scene, stage, direction, found)
+
+
+def _firewall_step(scene: Scene, question: Question, ends: Ends, find_rule: FindRule | None) -> Step | None:
+    """What the namespace's egress firewall says; None where there is none, or the packet is none of its business."""
+    source, target = ends.source, ends.target
+    if source.endpoint is None or not is_subject(scene.network, target.address):
+        return None
+    firewall = scene.firewall(source.endpoint.key.namespace)
+    place = scene.places.get(source.node)
+    packet = FirewallPacket(target=target.address, protocol=question.protocol, port=question.port)
+    if firewall is None:
+        return None
+    rules = rules_in_force(firewall)
+    find = find_rule(firewall) if find_rule is not None else lambda asked: first_match(rules, asked, scene)
+    return firewall_step(scene, "egress-firewall", firewall, judge_firewall(firewall, place, packet, scene, find))
+
+
+def firewall_step(scene: Scene, stage: str, firewall: EgressFirewall, found: FirewallJudgement) -> Step:
+    """A firewall's judgement as a step, with the place its rule is written at."""
+    ref = ObjectRef("EgressFirewall", firewall.namespace, firewall.name)
+    where = scene.cluster.sources.get(ref)
+    path = () if found.rule is None else ("spec", "egress", found.rule)
+    return Step(
+        stage=stage,
+        verdict="allow" if found.allowed else "drop",
+        text=found.text,
+        object=ref,
+        rule=found.rule,
+        source=where.at(*path) if where is not None else "",
+    )
 
 
 def policy_step(scene: Scene, stage: str, direction: Direction, found: Judgement) -> Step:

@@ -13,10 +13,13 @@ from ovnk_core.features.network_policy.verdict import Direction, Party, isolatin
 from ovnk_core.flows.routing import LINK_LOCAL
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
 from ovnk_core.model.cluster import JOIN, special_kind
+from ovnk_core.model.decision import DnsDecision
+from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
+from ovnk_core.model.egress_firewall import EgressFirewall, NodeSelector
 from ovnk_core.model.namespace import labels_of
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.pod import Pod
-from ovnk_core.model.tables import NAMESPACE, NETWORK_POLICY, POD, cluster_key
+from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL, NAMESPACE, NETWORK_POLICY, NODE, POD, cluster_key
 from ovnk_core.terms.address import FAMILIES, Address, Family
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName, ObjectRef
@@ -54,6 +57,7 @@ class Scene:
         self.cluster, self.unbuilt = cluster, unbuilt
         self.revision = cluster.engine.revision
         self.network = cluster.network
+        self._selected: dict[NodeSelector, frozenset[Address]] = {}
         self._isolating: dict[tuple[NamespacedName, Direction], list[NetworkPolicy]] = {}
 
     @cached_property
@@ -80,6 +84,27 @@ class Scene:
     @cached_property
     def management(self) -> dict[Address, str]:
         return {address: name for name, place in self.places.items() for address in place.management}
+
+    def firewall(self, namespace: str) -> EgressFirewall | None:
+        """The egress firewall in force for a namespace."""
+        return self.cluster.engine.rows(EGRESS_FIREWALL).get(NamespacedName(namespace, FIREWALL_NAME))
+
+    def dns(self, name: str) -> DnsDecision | None:
+        """What a DNS name stands for."""
+        return self.cluster.engine.rows(DNS_DECISION).get(name)
+
+    def addresses_of(self, selector: NodeSelector) -> frozenset[Address]:
+        """Every address of the nodes a selector matches."""
+        found = self._selected.get(selector)
+        if found is None:
+            nodes = self.cluster.engine.rows(NODE)
+            found = self._selected[selector] = frozenset(
+                address
+                for name, place in self.places.items()
+                if selector.selector.matches(dict(nodes[cluster_key(name)].labels))
+                for address in place.hosts
+            )
+        return found
 
     @cached_property
     def _policies(self) -> dict[str, list[NetworkPolicy]]:

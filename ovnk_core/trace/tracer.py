@@ -1,18 +1,21 @@
-"""One place to ask: from the objects, from the flows, or from both, which must agree."""
+"""One place to ask: from the objects, from compiled classifiers, from the flows, or from several, which must agree."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal, get_args
 
 from ovnk_core.errors import BugError
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.trace import intent
+from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.question import Answer, Question
 from ovnk_core.trace.scene import Scene
 
-Engine = Literal["intent", "flows", "both"]
+Engine = Literal["intent", "fast", "flows", "both", "all"]
+"""``both``: intent and flows. ``all``: the three of them."""
+ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
 class Disagreement(BugError):
@@ -23,22 +26,44 @@ class Tracer:
     """Answers questions about one state of a cluster. ``flows`` is called once, when the flows are first needed."""
 
     def __init__(self, scene: Scene, flows: Callable[[], FlowTable]) -> None:
-        self._scene, self._table = scene, flows
+        self.scene, self._table = scene, flows
         self._flows: FlowTracer | None = None
+        self.fast = FastTracer(scene)
 
     def ask(self, question: Question, engine: Engine = "both") -> Answer:
-        """One answer. Raises QuestionError, or Disagreement when ``both`` do not agree on verdict and path."""
-        if engine == "intent":
-            return intent.answer(self._scene, question)
-        if self._flows is None:
-            self._flows = FlowTracer(self._scene, self._table())
-        by_flows = self._flows.answer(question)
+        """One answer. Raises QuestionError, or Disagreement when several engines are asked and differ on verdict,
+        path or deciding rule."""
+        if engine == "fast":
+            return self.fast.answer(question)
         if engine == "flows":
-            return by_flows
-        by_objects = intent.answer(self._scene, question)
-        if (by_objects.verdict, by_objects.path) != (by_flows.verdict, by_flows.path):
-            raise Disagreement(
-                f"{question.source} -> {question.target}: the objects say {by_objects.verdict} ({by_objects.reason}), "
-                f"the flows say {by_flows.verdict} ({by_flows.reason})"
-            )
+            return self._by_flows(question)
+        by_objects = intent.answer(self.scene, question)
+        if engine in ("both", "all"):
+            _compare(question, by_objects, self._by_flows(question), "flows")
+        if engine == "all":
+            _compare(question, by_objects, self.fast.answer(question), "classifiers")
         return by_objects
+
+    def ask_many(self, questions: Iterable[Question], engine: Engine = "fast") -> Iterator[Answer]:
+        """Answers in the order of the questions."""
+        for question in questions:
+            yield self.ask(question, engine)
+
+    def _by_flows(self, question: Question) -> Answer:
+        if self._flows is None:
+            self._flows = FlowTracer(self.scene, self._table())
+        return self._flows.answer(question)
+
+
+def _compare(question: Question, one: Answer, other: Answer, name: str) -> None:
+    if _gist(one) != _gist(other):
+        raise Disagreement(
+            f"{question.source} -> {question.target}: the objects say {one.verdict} ({one.reason}), "
+            f"the {name} say {other.verdict} ({other.reason})"
+        )
+
+
+def _gist(answer: Answer) -> tuple[str, str, int | None]:
+    """What answers must agree on: verdict, path, and the egress firewall's rule that decided."""
+    rules = [step.rule for step in answer.steps if step.object is not None and step.object.kind == "EgressFirewall"]
+    return answer.verdict, answer.path, rules[0] if rules else None

@@ -21,7 +21,6 @@ UNBUILT_EFFECT: dict[str, Effect] = {
     "ClusterNetworkPolicy": "everywhere",
     "UserDefinedNetwork": "everywhere",  # pods of its namespace may live on another network altogether
     "ClusterUserDefinedNetwork": "everywhere",
-    "EgressFirewall": "leaving",
     "EgressIP": "leaving",
     "EgressService": "leaving",
     "AdminPolicyBasedExternalRoute": "leaving",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.network_policy.selections import peer_selection, subject_selection
@@ -18,8 +18,10 @@ from ovnk_core.indexes.selection import PodSelection
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.model.cluster import JOIN
+from ovnk_core.model.decision import Decisions, DnsDecision
+from ovnk_core.model.egress_firewall import Destination, DnsName, FirewallPort
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
-from ovnk_core.model.tables import NETWORK_POLICY, POD
+from ovnk_core.model.tables import EGRESS_FIREWALL, NETWORK_POLICY, POD
 from ovnk_core.terms.address import Address, Cidr, parse_address
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName
@@ -54,8 +56,10 @@ def load(manifests: Iterable[Manifest]) -> Loaded:
     return loaded
 
 
-def cluster_of(manifests: Iterable[Manifest], *, check: bool = False) -> Cluster:
-    cluster = Cluster(check=check)
+def cluster_of(
+    manifests: Iterable[Manifest], *, check: bool = False, dns: Mapping[str, DnsDecision] | None = None
+) -> Cluster:
+    cluster = Cluster(check=check, decisions=Decisions(dns=dict(dns or {})))
     cluster.replace(load(manifests))
     return cluster
 
@@ -84,6 +88,7 @@ class Questioner:
         links = [interface.subnet for place in places for interface in (*place.external, *place.router)]
         broadcasts = [link.at(link.size - 1) for link in links if link.family == 4]
         joined = [interface.address for place in places for interface in place.join]
+        self.firewalls = [row for _, row in sorted(engine.rows(EGRESS_FIREWALL).items())]
         self._avoid = {*routers, *broadcasts, *joined, *(JOIN[family].at(1) for family in (4, 6))}
         self.odd = [*routers, *broadcasts, *joined]
         self.odd += [parse_address(text) for family in self.families for text in ODD[family]]
@@ -121,7 +126,46 @@ class Questioner:
         return "pod" in (ends.source.kind, ends.target.kind) and ends.source.endpoint is not ends.target.endpoint
 
     def _one(self) -> Question | None:
+        if self.firewalls and self.rng.random() < 0.35:
+            return self._leaving()
         return self._aimed() if self._targets and self.rng.random() < 0.6 else self._wild()
+
+    def _leaving(self) -> Question | None:
+        """A pod of a namespace with a firewall, to the border of one of its rules."""
+        rng = self.rng
+        firewall = rng.choice(self.firewalls)
+        pods = [each for each in self.endpoints if each.key.namespace == firewall.namespace]
+        if not pods or not firewall.rules:
+            return None
+        rule = rng.choice(firewall.rules)
+        targets = list(self._stands_for(rule.to))
+        if not targets or rng.random() < 0.1:
+            targets = [*self.nodes, *self.outside]
+        protocol, port = self._near(rule.ports)
+        target = rng.choice(targets)
+        return Question(source=rng.choice(pods).key, target=target, protocol=protocol, port=port)
+
+    def _stands_for(self, to: Destination) -> Iterator[Address]:
+        if isinstance(to, Cidr):
+            yield from edges(to)
+        elif isinstance(to, DnsName):
+            decision = self.scene.dns(to.name)
+            for address in decision.sticky if decision is not None else ():
+                yield from edges(address.host)
+        else:
+            yield from self.nodes
+
+    def _near(self, ports: tuple[FirewallPort, ...]) -> tuple[Protocol, int | None]:
+        """A port one entry names, its neighbour, or nothing like it; DNS now and then, because of the own node."""
+        rng = self.rng
+        if rng.random() < 0.1:
+            return "icmp", None
+        if rng.random() < 0.15:
+            return rng.choice(("tcp", "udp")), 53
+        if not ports or rng.random() < 0.1:
+            return rng.choice(("tcp", "udp", "sctp")), rng.choice((80, UNRELATED_PORT))
+        each = rng.choice(ports)
+        return _lower(each.protocol), (each.port or UNRELATED_PORT) + rng.choice((0, 0, 0, 1))
 
     def _wild(self) -> Question | None:
         """Any pod with anything, on a port near one that some rule names."""

@@ -10,13 +10,15 @@ from __future__ import annotations
 import copy
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, Literal, NamedTuple
 
 import yaml
 
+from ovnk_core.model.decision import DnsDecision
 from ovnk_core.terms.name import ObjectRef
+from tests.kit.random_firewall import DNS_NAMES, FirewallMaker
 from tests.kit.random_policy import (
     NAMESPACE_LABELS,
     POD_LABELS,
@@ -39,10 +41,11 @@ OVN = "k8s.ovn.org/"
 
 
 class Edit(NamedTuple):
-    """One step of a walk: manifests to put and references to delete."""
+    """One step of a walk: manifests to put, references to delete, and DNS names whose answers changed."""
 
     put: tuple[Manifest, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
+    dns: Mapping[str, DnsDecision | None] = {}
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:
@@ -87,6 +90,11 @@ class RandomCluster:
             self._put(self.pod())
         for _ in range(rng.randint(*policies)):
             self._put(self.policy())
+        self.firewall_maker = FirewallMaker(self.rng, lambda: self.numbers, self.interesting_address)
+        for name in self._namespaces:
+            if rng.random() < 0.5:
+                self._put(self.firewall_maker.firewall(name))
+        self.dns: dict[str, DnsDecision] = self.firewall_maker.answers()
 
     # ------------------------------------------------------------------ the cluster
 
@@ -252,6 +260,10 @@ class RandomCluster:
             self._drop("Namespace"),
             *[self._put_node] * 2,
             self._drop("Node"),
+            *[self._put_firewall] * 2,
+            *[self._edit_firewall] * 4,
+            self._drop("EgressFirewall"),
+            self._answer,
             *[self._back] * 3,
             self._again,
         )
@@ -260,6 +272,10 @@ class RandomCluster:
             self.graveyard.append(self.objects.pop(ref))
         for manifest in edit.put:
             self._put(manifest)
+        for name, decision in edit.dns.items():
+            self.dns.pop(name, None)
+            if decision is not None:
+                self.dns[name] = decision
         return edit
 
     def reconfigure(self) -> Edit:
@@ -324,6 +340,17 @@ class RandomCluster:
     def _put_namespace(self) -> Edit:
         return Edit(put=(self.namespace(self.rng.choice(NAMESPACES)),))
 
+    def _put_firewall(self) -> Edit:
+        return Edit(put=(self.firewall_maker.firewall(self.rng.choice(self._namespaces)),))
+
+    def _edit_firewall(self) -> Edit:
+        firewall = self._some("EgressFirewall")
+        return self._put_firewall() if firewall is None else Edit(put=(self.firewall_maker.edit(firewall),))
+
+    def _answer(self) -> Edit:
+        name = self.rng.choice(DNS_NAMES[:-1])
+        return Edit(dns={name: self.firewall_maker.answer() if self.rng.random() < 0.9 else None})
+
     def _put_node(self) -> Edit:
         return Edit(put=(self.node(self.rng.choice(NODES)),))
 
@@ -350,6 +377,7 @@ def _manifest(version: str, kind: str, name: str, namespace: str = "", **fields:
 
 def squash(edits: Iterable[Edit]) -> Edit:
     """Many edits as one: the last word on each object."""
+    edits = tuple(edits)
     last: dict[ObjectRef, Manifest | None] = {}
     for edit in edits:
         last |= dict.fromkeys(edit.delete)
@@ -357,9 +385,14 @@ def squash(edits: Iterable[Edit]) -> Edit:
     return Edit(
         put=tuple(manifest for manifest in last.values() if manifest is not None),
         delete=tuple(ref for ref, manifest in last.items() if manifest is None),
+        dns={name: decision for edit in edits for name, decision in edit.dns.items()},
     )
 
 
 def split(edit: Edit) -> Sequence[Edit]:
     """One edit per object."""
-    return [*(Edit(delete=(ref,)) for ref in edit.delete), *(Edit(put=(manifest,)) for manifest in edit.put)]
+    return [
+        *(Edit(delete=(ref,)) for ref in edit.delete),
+        *(Edit(put=(manifest,)) for manifest in edit.put),
+        *(Edit(dns={name: decision}) for name, decision in edit.dns.items()),
+    ]

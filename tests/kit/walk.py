@@ -31,6 +31,8 @@ class Walker:
         loaded = parse_objects(edit.put)
         delta = self.cluster.apply(loaded.items, edit.delete, loaded.refused).delta
         self.table.advance(delta)
+        if edit.dns:
+            self.table.advance(self.cluster.decide_dns(edit.dns).delta)
         return delta
 
     def verify(self) -> None:

@@ -45,7 +45,7 @@ class Asked(NamedTuple):
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ovn_trace_gives_our_verdict(laboratory: Laboratory, seed: int) -> None:
     made = RandomCluster(seed, FAMILIES[seed % 3])
-    cluster = cluster_of(made.manifests())
+    cluster = cluster_of(made.manifests(), dns=made.dns)
     laboratory.show(cluster, states=("new", "established", "reply"))
     questioner = Questioner(cluster, random.Random(seed))
     scene, tracer = questioner.scene, FlowTracer(questioner.scene, FlowTable(cluster.engine))
@@ -72,7 +72,7 @@ def test_ovn_trace_gives_our_verdict(laboratory: Laboratory, seed: int) -> None:
 def test_every_odd_address(laboratory: Laboratory, seed: int) -> None:
     """From a pod to each address that is special somewhere, and from each of them to a pod."""
     made = RandomCluster(seed, FAMILIES[seed % 3], pods=(6, 12), policies=(0, 3), has_oddities=False)
-    cluster = cluster_of(made.manifests())
+    cluster = cluster_of(made.manifests(), dns=made.dns)
     laboratory.show(cluster)
     questioner = Questioner(cluster, random.Random(seed))
     scene, tracer = questioner.scene, FlowTracer(questioner.scene, FlowTable(cluster.engine))

@@ -10,6 +10,7 @@ import pytest
 
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.trace import intent
+from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.question import Answer, Question
 from ovnk_core.trace.way import find_way
@@ -23,7 +24,7 @@ QUESTIONS = 300
 @pytest.mark.parametrize("seed", range(400, 400 + scaled(24)))
 def test_intent_and_flows_agree(seed: int) -> None:
     made = RandomCluster(seed, FAMILIES[seed % 3])
-    cluster = cluster_of(made.manifests())
+    cluster = cluster_of(made.manifests(), dns=made.dns)
     questioner = Questioner(cluster, random.Random(seed))
     tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
     asked = Counter(_compare(questioner, tracer, question, seed) for question in questioner.draw(QUESTIONS))
@@ -47,7 +48,8 @@ def test_they_agree_along_a_walk(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(480, 480 + scaled(3)))
 def test_established_is_judged_as_new_and_replies_pass(seed: int) -> None:
-    cluster = cluster_of(RandomCluster(seed, FAMILIES[seed % 3], has_oddities=False).manifests())
+    made = RandomCluster(seed, FAMILIES[seed % 3], has_oddities=False)
+    cluster = cluster_of(made.manifests(), dns=made.dns)
     questioner = Questioner(cluster, random.Random(seed))
     tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
     for question in questioner.draw(100):
@@ -61,6 +63,7 @@ def test_established_is_judged_as_new_and_replies_pass(seed: int) -> None:
 
 def _compare(questioner: Questioner, tracer: FlowTracer, question: Question, seed: int) -> tuple[str, str]:
     told, flowed = intent.answer(questioner.scene, question), tracer.answer(question)
+    assert FastTracer(questioner.scene).answer(question) == told, f"seed {seed}: {question}"
     assert (told.verdict, told.path) == (flowed.verdict, flowed.path), (
         f"seed {seed}: {question.source} to {question.target} {question.protocol} {question.port} ({question.state}):"
         f" intent {told.verdict} {told.path} because {told.reason};"
@@ -74,6 +77,12 @@ def _compare(questioner: Questioner, tracer: FlowTracer, question: Question, see
 
 
 def _deciders(answer: Answer) -> list[tuple[str, str, int | None]]:
-    """Policies and rules that decided, in order."""
-    steps = (step for step in answer.steps if step.object is not None and step.object.kind == "NetworkPolicy")
-    return [(step.verdict, str(step.object), step.rule) for step in steps]
+    """Policies, firewalls and rules that decided, in order."""
+    found = [(step.verdict, step.object, step.rule) for step in answer.steps if step.object is not None]
+    kinds = ("NetworkPolicy", "EgressFirewall")
+    # What no rule of a firewall matches is allowed, and then there is no row that could say so.
+    return [
+        (verdict, str(ref), rule)
+        for verdict, ref, rule in found
+        if ref.kind in kinds and not (ref.kind == "EgressFirewall" and rule is None)
+    ]

@@ -30,9 +30,8 @@ from ovnk_core.indexes.projection import (
 from ovnk_core.indexes.selection import SELECTION_WANT, PodSelection
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.manifest import manifest_text
-from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
-from ovnk_core.model.tables import CLUSTER, NAMESPACE, NETWORK_POLICY
+from ovnk_core.model.tables import CLUSTER, NETWORK_POLICY
 from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, MEMBER, PORT_GROUPS, object_ids
 from ovnk_core.nb.match import (
     AddressSetRef,
@@ -55,6 +54,7 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef, hashed_name
 from ovnk_core.terms.port import PortRange
 from ovnk_core.terms.struct import Key, Value
 from ovnk_core.topology.cluster import ACL_LOG_METER
+from ovnk_core.topology.logging import ACL_LOGGING
 from ovnk_core.topology.place import CLUSTER_NETWORK
 
 Direction = Literal["Ingress", "Egress"]
@@ -89,15 +89,6 @@ class PeerSet(Key, frozen=True, cache_hash=True):
     family: Family
 
 
-class AclLogging(Value, frozen=True, kw_only=True, gc=False):
-    """Severities of a namespace's policy verdicts; empty means off."""
-
-    allow: str = ""
-    deny: str = ""
-
-
-ACL_LOGGING = Table[str, AclLogging]("network_policy.logging")
-"""By namespace; absent means off."""
 POLICY_RULE = Table[RuleKey, SubjectRule]("network_policy.rule")
 ISOLATED_NAMESPACE = SetTable[str, str]("network_policy.namespace")
 PEER_SET = SetTable[str, PeerSet]("network_policy.peer_set")
@@ -175,13 +166,6 @@ def _resolvers(key: RuleKey, subject: PodSelection, each: PolicyRule) -> tuple[P
     if key.direction == "Ingress":
         return (subject,)
     return peer_selections(key.policy.namespace, each) if each.peers else (EVERY_POD,)
-
-
-@rule(driver=NAMESPACE, out=(ACL_LOGGING,))
-def acl_logging(read: Reader, key: NamespacedName, item: Namespace) -> Iterable[Output]:
-    """A namespace that asks for logging -> its severities, so that its other edits touch no ACL."""
-    if item.log_allow or item.log_deny:
-        yield ACL_LOGGING.row(key.name, AclLogging(allow=item.log_allow, deny=item.log_deny))
 
 
 @rule(driver=ISOLATED_NAMESPACE, reads=(ACL_LOGGING,), out=(PORT_GROUPS, ACLS, MEMBER))
@@ -374,4 +358,4 @@ def peer_address_set(read: Reader, key: tuple[str, PeerSet], row: None) -> Itera
     yield MEMBER_BINDING.member(ColumnId(row_id, "addresses"), Binding(peer.selection, AddressesOf(peer.family)))
 
 
-RULES = (policy, acl_logging, isolation, rule_acls, peer_address_set)
+RULES = (policy, isolation, rule_acls, peer_address_set)

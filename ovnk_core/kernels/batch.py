@@ -1,0 +1,123 @@
+"""Looks batches up in an arena: addresses to classes, then classes, protocols and ports to rules.
+
+The loops are written without branches that depend on data where that can be had, because a wrong guess costs more than
+a load from the second cache: searches have a fixed number of steps, a leaf of the tree reads a word it does not need,
+and flows that need a port are gathered first and looked up in a second loop.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ovnk_core.kernels.arena import (
+    BOUNDS, BUCKETS, CLASSES, LEVELS, EXACT, FIRST, HASH, HASH_2, INDEX, RECORDS, SLOT_SHIFT, SLOTS, STEPS, TABLES,
+    WIDTH_SHIFT, Words, pack,
+)
+from ovnk_core.kernels.jit import kernel
+
+U32 = npt.NDArray[np.uint32]
+U = np.uint64
+ONE, FOUR, SIX, EIGHT, SIXTEEN, KIND_BITS, RULE_BITS, HALF = U(1), U(4), U(6), U(8), U(16), U(18), U(24), U(32)
+BYTE, FIVE_BITS, LOW_32, RULE_MASK, ANY_CLASS = U(0xFF), U(31), U(0xFFFFFFFF), U(0xFFFFFF), U(0xFFFFFFFE)
+LEVEL_SHIFTS, LEVEL_BITS = (U(11), U(6), U(0)), (U(5), U(5), U(6))
+MIX, MIX_2, BIT_AT, WORD_AT = U(HASH), U(HASH_2), U(26), U(31)
+ZERO, TWO, THREE = U(0), U(2), U(3)
+
+
+@kernel
+def classes_4(arena: Words, addresses: U32, classes: U32) -> None:
+    """IPv4 addresses [n] -> classes [n]."""
+    nodes = arena.view(np.uint32)
+    leaves, root = arena[CLASSES], arena[INDEX] * TWO
+    for i in range(len(addresses)):
+        address = U(addresses[i])
+        found = U(nodes[root + (address >> SIXTEEN)])
+        for level in range(3):
+            shift, bits = LEVEL_SHIFTS[level], LEVEL_BITS[level]
+            is_chunk = U(found >= leaves)
+            child = (address >> shift) & ((ONE << bits) - ONE)
+            below = U(nodes[(root + arena[U(LEVELS + level)] + ((found - leaves) << bits) + child) * is_chunk])
+            found += (below - found) * is_chunk
+        classes[i] = found
+
+
+@kernel
+def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
+    """IPv6 addresses [n, 2], upper and lower half -> classes [n]."""
+    starts, index, bounds = arena.view(np.uint32), arena[INDEX] * TWO, arena[BOUNDS]
+    first, shift, last, steps = arena[FIRST], arena[WIDTH_SHIFT], arena[BUCKETS] - ONE, arena[STEPS]
+    for i in range(len(addresses)):
+        high, low = addresses[i, 0], addresses[i, 1]
+        bucket = min(((high - first) >> shift) + ONE, last) * U(high >= first)
+        at = bounds + U(starts[index + bucket]) * THREE
+        step = ONE << steps
+        while step > ONE:
+            step >>= ONE
+            other = at + step * THREE
+            is_before = (arena[other] < high) | ((arena[other] == high) & (arena[other + ONE] <= low))
+            at += step * THREE * U(is_before)
+        classes[i] = arena[at + TWO]
+
+
+@kernel
+def decide(
+    arena: Words, classes: U32, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16], kept: U32, rules: U32
+) -> None:
+    """Classes, protocols and ports [n] -> rules [n], all ones for none. ``kept``: scratch [n]."""
+    words, records = arena.view(np.uint32), arena[RECORDS] * TWO
+    n_kept = ZERO
+    for i in range(len(classes)):
+        protocol = protocols[i]
+        kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
+        record = records + U(classes[i]) * EIGHT
+        rules[i] = words[record + kind]
+        mixed = (kind << SIXTEEN | U(ports[i])) * MIX
+        kept[n_kept] = i
+        n_kept += U(words[record + FOUR + ((mixed >> WORD_AT) & ONE)] >> ((mixed >> BIT_AT) & FIVE_BITS)) & ONE
+    slots, shift = arena[SLOTS], arena[SLOT_SHIFT]
+    last = (ONE << (HALF - shift)) - ONE
+    is_exact = arena[EXACT] != ZERO
+    tables = arena[TABLES]
+    for each in range(n_kept):
+        i = U(kept[each])
+        protocol = protocols[i]
+        kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
+        atom = kind << SIXTEEN | U(ports[i])
+        here = U(classes[i])
+        if is_exact:
+            tag = here << KIND_BITS | atom
+            slot = ((atom * MIX + here * MIX_2) & LOW_32) >> shift
+            word = arena[slots + slot]
+            while word >> RULE_BITS != tag and word != ZERO:
+                slot = (slot + ONE) & last
+                word = arena[slots + slot]
+            if word != ZERO:
+                rules[i] = word & RULE_MASK
+        else:
+            slot = ((atom * MIX) & LOW_32) >> shift
+            word = arena[slots + slot * TWO]
+            while word != atom and word != ZERO:
+                slot = (slot + ONE) & last
+                word = arena[slots + slot * TWO]
+            if word != ZERO:
+                word = arena[slots + slot * TWO + ONE]
+                at, size, wanted = tables + (word >> HALF), word & LOW_32, here << HALF | LOW_32
+                while size > ONE:
+                    half = size >> ONE
+                    at += half * U(arena[at + half] <= wanted)
+                    size -= half
+                rules[i] = min(rules[i], np.uint32(arena[at] & LOW_32))
+
+
+def match(
+    arena: Words, addresses: npt.NDArray[Any], protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16]
+) -> npt.NDArray[np.int32]:
+    """Flows [n] -> rules [n], -1 for none; the arrays are checked by the caller."""
+    classes, kept, rules = np.empty((3, len(addresses)), np.uint32)
+    find = classes_4 if addresses.ndim == 1 else classes_6
+    find(arena, np.ascontiguousarray(addresses), classes)
+    decide(arena, classes, np.ascontiguousarray(protocols), np.ascontiguousarray(ports), kept, rules)
+    return rules.view(np.int32)
