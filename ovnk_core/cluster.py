@@ -17,14 +17,14 @@ from ovnk_core.allocate.loop import Allocator, Settled, placement
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import LimitError, ObjectError
+from ovnk_core.errors import LimitError, ObjectError, SchemaError
 from ovnk_core.features.egress_firewall.compile import ALL, DNS_NAME
-from ovnk_core.ingest.outcome import Item, Loaded, Refused
+from ovnk_core.ingest.outcome import Item, Loaded, Refused, fails_closed
 from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, effective_network
 from ovnk_core.model.decision import Decisions, DnsDecision
-from ovnk_core.model.egress_firewall import EgressFirewall
+from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
 from ovnk_core.model.manifest import is_recorded
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
@@ -174,10 +174,15 @@ class Cluster:
     ) -> Generator[None, None, Applied]:
         """``apply`` in slices; nothing is in force before the generator ends."""
         put, delete, refused = tuple(put), tuple(delete), tuple(refused)
-        if errors := self.contradictions(put):
-            touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
-            refused += tuple(Refused(ref=item.ref, errors=errors, source=str(item.source)) for item in touched)
-            put = tuple(item for item in put if item not in touched)
+        if faults := self.inadmissible(put):
+            refused += tuple(
+                Refused(
+                    ref=item.ref, errors=faults[item.ref], stand_in=fails_closed(item.value), source=str(item.source)
+                )
+                for item in put
+                if item.ref in faults
+            )
+            put = tuple(item for item in put if item.ref not in faults)
         edits: Edits = {}
         for item in put:
             edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
@@ -248,11 +253,20 @@ class Cluster:
             if stand_in is not None:
                 yield kind, stand_in
 
-    def contradictions(self, put: Iterable[Item]) -> tuple[LimitError, ...]:
-        """Why Network objects, each sound by itself, cannot be true together with what is in force."""
-        touched = [item for item in put if item.ref.kind in NETWORK_KINDS]
-        if not touched:
-            return ()
+    def inadmissible(self, put: Iterable[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+        """Why objects that are sound by themselves cannot be accepted here: Networks that contradict each other or what
+        is in force, and wildcard DNS names while no resolver feed pushes answers."""
+        put = tuple(put)
+        networks = [item for item in put if item.ref.kind in NETWORK_KINDS]
+        conflicts = self._contradictions(networks) if networks else ()
+        found: dict[ObjectRef, tuple[ObjectError, ...]] = {item.ref: conflicts for item in networks if conflicts}
+        if not self.engine.rows(SETTINGS)[CLUSTER].has_dns_feed:
+            for item in put:
+                if isinstance(item.value, EgressFirewall) and (errors := _unanswerable(item, item.value)):
+                    found[item.ref] = errors
+        return found
+
+    def _contradictions(self, touched: list[Item]) -> tuple[ObjectError, ...]:
         edits: Edits = {}
         for item in touched:
             edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
@@ -306,6 +320,23 @@ def _is_stand_in(item: Declared) -> bool:
     if isinstance(item, NetworkPolicy | EgressFirewall):
         return bool(item.blocked)
     return isinstance(item, Namespace) and item.is_blocked
+
+
+def _unanswerable(item: Item, firewall: EgressFirewall) -> tuple[ObjectError, ...]:
+    """Rules on DNS names nobody can ask for."""
+    return tuple(
+        SchemaError(
+            "a wildcard cannot be asked of a DNS server, only a resolver feed can answer it",
+            kind=item.ref.kind,
+            name=str(item.ref.key),
+            path=f"spec.egress[{index}].to.dnsName",
+            value=rule.to.name,
+            fix="name the hosts one by one",
+            source=item.source.at("spec", "egress", index, "to", "dnsName"),
+        )
+        for index, rule in enumerate(firewall.rules)
+        if isinstance(rule.to, DnsName) and rule.to.is_wildcard
+    )
 
 
 class _Layered(Mapping[NamespacedName, V]):

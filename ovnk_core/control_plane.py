@@ -24,7 +24,7 @@ from typing import Any, Literal, Self
 import anyio
 from anyio.abc import TaskGroup
 
-from ovnk_core.cluster import NETWORK_KINDS, Applied, Cluster
+from ovnk_core.cluster import Applied, Cluster
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import GuardError, NotFound, ObjectError, OvnkError, Rejected, SouthError, Unreachable
 from ovnk_core.features.egress_firewall.compile import DNS_NAME
@@ -185,11 +185,9 @@ class ControlPlane:
         return self._receipt(loaded)
 
     def _refusals(self, loaded: Loaded) -> dict[ObjectRef, tuple[ObjectError, ...]]:
-        """Why a request is refused, by object: at the door, or because Networks contradict each other."""
+        """Why a request is refused, by object: at the door, or by what else is in force."""
         refused: dict[ObjectRef, tuple[ObjectError, ...]] = {each.ref: each.errors for each in loaded.refused}
-        if conflicts := self.cluster.contradictions(loaded.items):
-            refused |= {item.ref: conflicts for item in loaded.items if item.ref.kind in NETWORK_KINDS}
-        return refused
+        return refused | self.cluster.inadmissible(loaded.items)
 
     def _receipt(self, loaded: Loaded) -> Receipt:
         problems = self.cluster.problems

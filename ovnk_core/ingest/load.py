@@ -17,12 +17,11 @@ import msgspec
 
 from ovnk_core.errors import ObjectError, SchemaError
 from ovnk_core.ingest.document import DEFAULT_MAX_FILE_BYTES, FileReader, Progress, find
-from ovnk_core.ingest.outcome import Item, Loaded, Refused, Skipped, Warning
+from ovnk_core.ingest.outcome import Item, Loaded, Refused, Skipped, StandIn, Warning, fails_closed
 from ovnk_core.ingest.parse import flatten, parse_object
 from ovnk_core.ingest.position import JsonPositions, SourceMap
 from ovnk_core.ingest.report import MAX_PROBLEMS
 from ovnk_core.ingest.yaml_reader import Document, Unreadable
-from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.terms.label import EVERYTHING
 from ovnk_core.terms.name import ObjectRef
@@ -145,18 +144,10 @@ def _twice(item: Item, other: Item | Refused) -> ObjectError:
     )
 
 
-StandIn = NetworkPolicy | EgressFirewall
-
-
 def _closed(entry: Item | Refused) -> StandIn | None:
     if isinstance(entry, Refused):
         return entry.stand_in
-    reason = "declared more than once, differently"
-    if isinstance(entry.value, NetworkPolicy):
-        return msgspec.structs.replace(entry.value, ingress=(), egress=(), blocked=reason)
-    if isinstance(entry.value, EgressFirewall):
-        return msgspec.structs.replace(entry.value, rules=(), blocked=reason)
-    return None
+    return fails_closed(entry.value, "declared more than once, differently")
 
 
 def _widest(one: StandIn | None, two: StandIn | None) -> StandIn | None:

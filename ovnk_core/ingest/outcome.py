@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from ovnk_core.errors import ObjectError
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.egress_firewall import EgressFirewall
@@ -9,6 +11,17 @@ from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
+
+StandIn = NetworkPolicy | EgressFirewall
+
+
+def fails_closed(item: Declared, reason: str = "refused") -> StandIn | None:
+    """What stands in for a refused object with nothing accepted before it; None where absence is closed enough."""
+    if isinstance(item, NetworkPolicy):
+        return replace(item, ingress=(), egress=(), blocked=reason)
+    if isinstance(item, EgressFirewall):
+        return replace(item, rules=(), blocked=reason)
+    return None
 
 
 class Item(Value, frozen=True, kw_only=True):
@@ -29,7 +42,7 @@ class Refused(Value, frozen=True, kw_only=True):
 
     ref: ObjectRef
     errors: tuple[ObjectError, ...]
-    stand_in: NetworkPolicy | EgressFirewall | None = None
+    stand_in: StandIn | None = None
     source: str = ""
 
 

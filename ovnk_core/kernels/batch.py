@@ -7,21 +7,33 @@ and flows that need a port are gathered first and looked up in a second loop.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from ovnk_core.kernels.arena import (
-    BOUNDS, BUCKETS, CLASSES, LEVELS, EXACT, FIRST, HASH, HASH_2, INDEX, RECORDS, SLOT_SHIFT, SLOTS, STEPS, TABLES,
-    WIDTH_SHIFT, Words, pack,
+    BOUNDS,
+    BUCKETS,
+    EXACT,
+    FIRST,
+    HASH,
+    HASH_2,
+    INDEX,
+    LEAVES,
+    LEVELS,
+    RECORDS,
+    SLOT_SHIFT,
+    SLOTS,
+    STEPS,
+    TABLES,
+    WIDTH_SHIFT,
+    Words,
 )
 from ovnk_core.kernels.jit import kernel
 
 U32 = npt.NDArray[np.uint32]
 U = np.uint64
-ONE, FOUR, SIX, EIGHT, SIXTEEN, KIND_BITS, RULE_BITS, HALF = U(1), U(4), U(6), U(8), U(16), U(18), U(24), U(32)
-BYTE, FIVE_BITS, LOW_32, RULE_MASK, ANY_CLASS = U(0xFF), U(31), U(0xFFFFFFFF), U(0xFFFFFF), U(0xFFFFFFFE)
+ONE, FOUR, EIGHT, SIXTEEN, KIND_BITS, RULE_BITS, HALF = U(1), U(4), U(8), U(16), U(18), U(24), U(32)
+FIVE_BITS, LOW_32, RULE_MASK = U(31), U(0xFFFFFFFF), U(0xFFFFFF)
 LEVEL_SHIFTS, LEVEL_BITS = (U(11), U(6), U(0)), (U(5), U(5), U(6))
 MIX, MIX_2, BIT_AT, WORD_AT = U(HASH), U(HASH_2), U(26), U(31)
 ZERO, TWO, THREE = U(0), U(2), U(3)
@@ -31,7 +43,7 @@ ZERO, TWO, THREE = U(0), U(2), U(3)
 def classes_4(arena: Words, addresses: U32, classes: U32) -> None:
     """IPv4 addresses [n] -> classes [n]."""
     nodes = arena.view(np.uint32)
-    leaves, root = arena[CLASSES], arena[INDEX] * TWO
+    leaves, root = arena[LEAVES], arena[INDEX] * TWO
     for i in range(len(addresses)):
         address = U(addresses[i])
         found = U(nodes[root + (address >> SIXTEEN)])
@@ -113,11 +125,13 @@ def decide(
 
 
 def match(
-    arena: Words, addresses: npt.NDArray[Any], protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16]
+    arena: Words, addresses: U32 | Words, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.int32]:
     """Flows [n] -> rules [n], -1 for none; the arrays are checked by the caller."""
     classes, kept, rules = np.empty((3, len(addresses)), np.uint32)
-    find = classes_4 if addresses.ndim == 1 else classes_6
-    find(arena, np.ascontiguousarray(addresses), classes)
+    if addresses.dtype == np.uint32:
+        classes_4(arena, np.ascontiguousarray(addresses, np.uint32), classes)
+    else:
+        classes_6(arena, np.ascontiguousarray(addresses, np.uint64), classes)
     decide(arena, classes, np.ascontiguousarray(protocols), np.ascontiguousarray(ports), kept, rules)
     return rules.view(np.int32)

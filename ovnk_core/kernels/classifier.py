@@ -111,7 +111,6 @@ class Classifier:
         ``addresses``: family 4: uint32 [n], the first address byte most significant; family 6: uint64 [n, 2], upper and
         lower half. ``protocols``: uint8 [n]. ``ports``: uint16 [n]. Raises ValueError for another dtype or shape.
         """
-        import numpy as np
 
         from ovnk_core.kernels import batch
 

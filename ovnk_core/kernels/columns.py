@@ -72,32 +72,37 @@ class Columns:
 
 def flatten(rules: Sequence[Rule]) -> dict[int, Columns]:
     """Rules -> columns per family; ValueError with the place, the value and the reason for the first bad rule."""
-    four, six = Columns(), Columns()
+    made = {4: Columns(), 6: Columns()}
     atoms_of: dict[tuple[tuple[int, int], ...], array[int]] = {(): array("i", [0])}
+    hosts = {family: [(1 << width - length) - 1 for length in range(width + 1)] for family, width in WIDTHS.items()}
     for number, (prefixes, ports) in enumerate(rules):
         atoms = atoms_of.get(ports)
         if atoms is None:
             atoms = atoms_of[ports] = array("i", [_atom(number, *pair) for pair in ports])
         size = len(atoms)
-        in_four = in_six = 0
+        for columns in made.values():
+            columns.counts.append(0)
         for position, (family, network, length) in enumerate(prefixes):
-            width = WIDTHS.get(family, -1)
-            if not 0 <= length <= width or not 0 <= network >> (width - length) << (width - length) == network < 1 << width:
+            if (
+                family not in hosts
+                or not 0 <= length <= WIDTHS[family]
+                or (network & hosts[family][length] or not 0 <= network <= hosts[family][0])
+            ):
                 raise ValueError(f"rules[{number}].prefixes[{position}]{_reason(family, network, length)}")
-            if family == 4:
-                into, high, low = four, (network << 32) - HALF, -HALF
-                in_four += size
+            columns, high, low = made[family], (network << 32) - HALF, -HALF
+            if family == 6:
+                high, low = (network >> 64) - HALF, (network & LOW_64) - HALF
+            columns.counts[-1] += size
+            columns.atom.extend(atoms)
+            if size == 1:
+                columns.high.append(high)
+                columns.low.append(low)
+                columns.length.append(length)
             else:
-                into, high, low = six, (network >> 64) - HALF, (network & LOW_64) - HALF
-                in_six += size
-            for atom in atoms:
-                into.high.append(high)
-                into.low.append(low)
-                into.length.append(length)
-                into.atom.append(atom)
-        four.counts.append(in_four)
-        six.counts.append(in_six)
-    return {4: four, 6: six}
+                columns.high.extend([high] * size)
+                columns.low.extend([low] * size)
+                columns.length.extend([length] * size)
+    return made
 
 
 def _atom(number: int, protocol: int, port: int) -> int:

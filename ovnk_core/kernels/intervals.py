@@ -30,79 +30,91 @@ Outs = MutableSequence[int]
 
 
 @kernel
-def nest(entries: tuple[Ints, ...], tree: tuple[Outs, ...], bounds: tuple[Outs, ...]) -> tuple[int, int, int]:
-    """Sorted entries -> (number of bounds, of classes, of live entries); the rest is written into the given columns.
+def nest(prefixes: tuple[Ints, ...], tree: tuple[Outs, ...], bounds: tuple[Outs, ...]) -> tuple[int, int]:
+    """Sorted prefixes [n] -> (number of bounds, of nodes); the rest is written into the given columns.
 
-    ``entries``: columns start high, start low, end high, end low, atom, rule; sorted by start, longer prefixes later.
-    ``tree``: ``best`` [4 per class: the first rule without ports that applies to other protocols, TCP, UDP, SCTP],
-    ``parent`` and ``last`` [per class: enclosing class; last class inside], ``class``, ``atom``, ``rule`` [per live
-    entry: one about a single port that comes before ``best`` of its class; in order of class], and a scratch column of
-    ``3 * DEPTH``. ``bounds``: high, low, class [2 * entries + 1]: from this address on, this class.
+    ``prefixes``: start high, start low, end high, end low; sorted by start, longer prefixes later. Equal ones are one
+    *node*; node 0 is the whole space. ``tree``: node of each prefix [n], node around each node [n + 1], scratch
+    [3 * DEPTH]. ``bounds``: high, low, node [2 * n + 1]: from this address on, this is the innermost node.
     """
-    start_high, start_low, end_high, end_low, atoms, rules = entries
-    best, parent, last, live_class, live_atom, live_rule, stack = tree
-    bound_high, bound_low, bound_class = bounds
+    start_high, start_low, end_high, end_low = prefixes
+    node_of, around, stack = tree
+    bound_high, bound_low, bound_node = bounds
     bound_high[0] = bound_low[0] = LOWEST
-    bound_class[0] = parent[0] = stack[0] = 0
-    best[0] = best[1] = best[2] = best[3] = NONE
-    count = len(rules)
-    n_bounds = n_classes = 1
-    n_live = depth = at = 0
+    bound_node[0] = around[0] = stack[0] = depth = at = 0
+    count, n_bounds, n_nodes = len(start_high), 1, 1
     while True:
         high, low = stack[DEPTH + depth], stack[2 * DEPTH + depth]
-        if depth > 0 and (high != LOWEST or low != LOWEST) and (
-            at == count or high < start_high[at] or (high == start_high[at] and low <= start_low[at])
-        ):  # the innermost prefix ends before the next one starts
-            last[stack[depth]] = n_classes - 1
+        is_last = high == LOWEST and low == LOWEST  # it ends where the address space ends: nothing comes after it
+        if (
+            depth > 0
+            and not is_last
+            and (at == count or high < start_high[at] or (high == start_high[at] and low <= start_low[at]))
+        ):
             depth -= 1
         elif at < count:
-            high, low, outer, new = start_high[at], start_low[at], stack[depth], n_classes
-            best_0, best_1, best_2, best_3 = (best[4 * outer], best[4 * outer + 1], best[4 * outer + 2], best[4 * outer + 3])
-            after = at
-            while after < count and (
-                start_high[after] == high
-                and start_low[after] == low
-                and end_high[after] == end_high[at]
-                and end_low[after] == end_low[at]
-            ):
-                atom, rule = atoms[after], rules[after]
-                if atom == 0 or atom == 1:
-                    best_1 = min(best_1, rule)
-                if atom == 0 or atom == 2:
-                    best_2 = min(best_2, rule)
-                if atom == 0 or atom == 3:
-                    best_3 = min(best_3, rule)
-                if atom == 0:
-                    best_0 = min(best_0, rule)
-                after += 1
-            best[4 * new], best[4 * new + 1], best[4 * new + 2], best[4 * new + 3] = best_0, best_1, best_2, best_3
-            before = n_live
-            for each in range(at, after):
-                if atoms[each] > 3 and rules[each] < best[4 * new + (atoms[each] >> 16)]:
-                    live_class[n_live], live_atom[n_live], live_rule[n_live] = new, atoms[each], rules[each]
-                    n_live += 1
+            first, high, low = at, start_high[at], start_low[at]
+            around[n_nodes] = stack[depth]
             depth += 1
-            stack[depth], stack[DEPTH + depth], stack[2 * DEPTH + depth] = outer, end_high[at], end_low[at]
-            if n_live > before or (
-                best_0 < best[4 * outer]
-                or best_1 < best[4 * outer + 1]
-                or best_2 < best[4 * outer + 2]
-                or best_3 < best[4 * outer + 3]
+            stack[depth], stack[DEPTH + depth], stack[2 * DEPTH + depth] = n_nodes, end_high[at], end_low[at]
+            while at < count and (
+                start_high[at] == high
+                and start_low[at] == low
+                and end_high[at] == end_high[first]
+                and end_low[at] == end_low[first]
             ):
-                stack[depth], parent[new] = new, outer
-                n_classes += 1
-            at = after
+                node_of[at] = n_nodes
+                at += 1
+            n_nodes += 1
         else:
-            break
-        here = stack[depth]
+            return n_bounds, n_nodes
         if bound_high[n_bounds - 1] == high and bound_low[n_bounds - 1] == low:
             n_bounds -= 1
-        if n_bounds == 0 or bound_class[n_bounds - 1] != here:
-            bound_high[n_bounds], bound_low[n_bounds], bound_class[n_bounds] = high, low, here
-            n_bounds += 1
-    for each in range(depth + 1):
-        last[stack[each]] = n_classes - 1
-    return n_bounds, n_classes, n_live
+        bound_high[n_bounds], bound_low[n_bounds], bound_node[n_bounds] = high, low, stack[depth]
+        n_bounds += 1
+
+
+@kernel
+def classify(entries: tuple[Ints, ...], around: Ints, classes: tuple[Outs, ...]) -> tuple[int, int]:
+    """Entries sorted by node, nodes -> (number of classes, of live entries); the rest is written into ``classes``.
+
+    ``entries``: node, atom, rule [n]. ``around``: of ``nest``, cut to the number of nodes. ``classes``: class of each
+    node; ``best`` [4 per class: the first rule without ports for other protocols, TCP, UDP and SCTP]; the class around
+    each class; the last class inside each; class, atom and rule of each live entry: one about a single port that comes
+    before ``best`` of its class. A node that has no better rule and no live entry is of the class around it.
+    """
+    nodes, atoms, rules = entries
+    class_of, best, outer, last, live_class, live_atom, live_rule = classes
+    class_of[0] = outer[0] = last[0] = n_live = at = 0
+    for kind in range(4):
+        best[kind] = NONE
+    new = 1
+    for node in range(1, len(around)):
+        parent = class_of[around[node]]
+        for kind in range(4):
+            best[4 * new + kind] = best[4 * parent + kind]
+        first = at
+        while at < len(nodes) and nodes[at] == node:
+            atom = atoms[at]
+            for kind in range(4):
+                if (atom == 0 or atom == kind) and rules[at] < best[4 * new + kind]:
+                    best[4 * new + kind] = rules[at]
+            at += 1
+        before = n_live
+        for each in range(first, at):
+            if atoms[each] > 3 and rules[each] < best[4 * new + (atoms[each] >> 16)]:
+                live_class[n_live], live_atom[n_live], live_rule[n_live] = new, atoms[each], rules[each]
+                n_live += 1
+        is_new = n_live > before
+        for kind in range(4):
+            is_new = is_new or best[4 * new + kind] < best[4 * parent + kind]
+        class_of[node] = parent
+        if is_new:
+            class_of[node], outer[new], last[new] = new, parent, new
+            new += 1
+    for each in range(new - 1, 0, -1):
+        last[outer[each]] = max(last[outer[each]], last[each])
+    return new, n_live
 
 
 @kernel

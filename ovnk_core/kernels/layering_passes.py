@@ -190,25 +190,28 @@ def gather(order: Column, atoms: Atoms) -> int:
 @kernel
 def cover(count: int, tree: Tree, atoms: Atoms, found: Cover) -> int:
     """Fill ``lowest`` (given as "nobody", the number of entries) and ``highest`` (as -1); mark who is live by them."""
-    dense = len(found.lowest) // count
+    lowest, highest, parent = found.lowest, found.highest, tree.parent
     for a in range(len(atoms.table)):
         u = tree.node[atoms.entry[a]]
         if atoms.table[a] < 0 and u > 0:
             place = (-1 - atoms.table[a]) * count + u
-            found.lowest[place] = min(found.lowest[place], atoms.entry[a])
-    for k in range(dense):
-        base = k * count
+            lowest[place] = min(lowest[place], atoms.entry[a])
+    for base in range(0, len(lowest), count):
         for u in range(1, count):
-            wider = min(found.lowest[base + tree.parent[u]], found.lowest[u])
-            found.lowest[base + u] = min(found.lowest[base + u], wider)
+            place, above = base + u, base + parent[u]
+            if lowest[above] < lowest[place]:
+                lowest[place] = lowest[above]
+            if lowest[u] < lowest[place]:
+                lowest[place] = lowest[u]
         for u in range(count - 1, 0, -1):
-            if found.opened[u] > 0:
-                found.highest[base + u] = max(found.highest[base + u], found.lowest[base + u])
-            above = base + tree.parent[u]
-            found.highest[above] = max(found.highest[above], found.highest[base + u])
+            place, above = base + u, base + parent[u]
+            if found.opened[u] > 0 and highest[place] < lowest[place]:
+                highest[place] = lowest[place]
+            if highest[above] < highest[place]:
+                highest[above] = highest[place]
     for a in range(len(atoms.table)):
         i = atoms.entry[a]
-        if atoms.table[a] < 0 and found.highest[(-1 - atoms.table[a]) * count + tree.node[i]] >= i:
+        if atoms.table[a] < 0 and highest[(-1 - atoms.table[a]) * count + tree.node[i]] >= i:
             found.live[i] = 1
     return 0
 
@@ -216,16 +219,18 @@ def cover(count: int, tree: Tree, atoms: Atoms, found: Cover) -> int:
 @kernel
 def raise_peaks(protocol: int, count: int, found: Cover, work: Sweep) -> int:
     """Fill ``work.peak``: row r, place u = the latest covering entry of the protocol on nodes ``u .. u + 2**r - 1``."""
+    peak = work.peak
     for u in range(count):
-        work.peak[u] = found.lowest[protocol * count + u] if found.opened[u] > 0 else -1
+        peak[u] = found.lowest[protocol * count + u] if found.opened[u] > 0 else -1
     work.log2[1] = 0
     for size in range(2, count + 1):
         work.log2[size] = work.log2[size >> 1] + 1
-    for row in range(1, len(work.peak) // count):
+    for row in range(1, len(peak) // count):
         base = row * count
         half = 1 << (row - 1)
         for u in range(count - 2 * half + 1):
-            work.peak[base + u] = max(work.peak[base - count + u], work.peak[base - count + u + half])
+            left, right = peak[base - count + u], peak[base - count + u + half]
+            peak[base + u] = left if left > right else right
     return 0
 
 

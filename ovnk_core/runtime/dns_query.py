@@ -13,6 +13,7 @@ dnspython is imported here alone, and only when a question is asked. A TTL with 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -122,7 +123,8 @@ async def _exchange(name: str, family: Family, server: NameServer, timeout_s: fl
     except dns.exception.Timeout:
         raise _Failed("timeout", f"gave no answer in {timeout_s:g} s") from None
     except OSError as error:
-        raise _Failed("unreachable", f"cannot be reached ({error.strerror or type(error).__name__})") from None
+        why = os.strerror(error.errno) if error.errno else type(error).__name__
+        raise _Failed("unreachable", f"cannot be reached ({why})") from None
     except Exception as error:  # dnspython raises more than its own tree on hostile replies
         raise _Failed("malformed", f"answered nonsense ({type(error).__name__})") from None
     code = reply.rcode()

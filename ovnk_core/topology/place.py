@@ -25,11 +25,13 @@ ROUTER_OFFSET, MANAGEMENT_OFFSET = 1, 2
 class Settings(Value, frozen=True, kw_only=True):
     """What the operator of this control plane says, as opposed to the cluster. Always present, under ``CLUSTER``.
 
-    ``node_prefix_bits``: link prefix lengths assumed for a node address that comes without one.
+    ``node_prefix_bits``: link prefix lengths assumed for a node address that comes without one. ``has_dns_feed``: a
+    resolver pushes what it answers, so that wildcard DNS names can be known.
     """
 
     node_prefix_bits: tuple[tuple[Family, int], ...] = ((4, 24), (6, 64))
     platform: str = ""
+    has_dns_feed: bool = False
 
     def prefix(self, family: Family) -> int:
         return dict(self.node_prefix_bits)[family]

@@ -160,14 +160,14 @@ def test_validate_reports_everything_at_once(tmp_path: Path) -> None:
 
 
 def test_kinds_that_are_not_built_make_an_answer_incomplete(tmp_path: Path) -> None:
-    extra = tmp_path / "firewall.yaml"
+    extra = tmp_path / "service.yaml"
     extra.write_text(
-        "apiVersion: k8s.ovn.org/v1\nkind: EgressFirewall\n"
+        "apiVersion: k8s.ovn.org/v1\nkind: EgressService\n"
         "metadata: {name: default, namespace: shop}\nspec: {egress: []}\n"
     )
     words = ("trace", "-f", SHOP, "-f", str(extra), "--from", "shop/cart", "-o", "json")
     out: dict[str, Any] = ovnk(*words, "--to", "203.0.113.1:443").json("trace")
-    assert out["incomplete"] == ["EgressFirewall shop/default"]
+    assert out["incomplete"] == ["EgressService shop/default"]
     assert "incomplete" not in ovnk(*words, "--to", "shop/db:5432").json("trace")
 
 

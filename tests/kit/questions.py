@@ -130,6 +130,13 @@ class Questioner:
             return self._leaving()
         return self._aimed() if self._targets and self.rng.random() < 0.6 else self._wild()
 
+    def leaving(self, count: int) -> Iterator[Question]:
+        """At most ``count`` questions about packets that leave namespaces with firewalls."""
+        for _ in range(count):
+            question = self._leaving()
+            if question is not None:
+                yield question
+
     def _leaving(self) -> Question | None:
         """A pod of a namespace with a firewall, to the border of one of its rules."""
         rng = self.rng

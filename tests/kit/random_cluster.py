@@ -286,7 +286,11 @@ class RandomCluster:
         return Edit(put=copy.deepcopy(made))
 
     def spoil(self) -> Edit:
-        """A policy becomes invalid, or an invalid one appears: ingest refuses it, its subjects stay protected."""
+        """A policy or firewall becomes invalid, or an invalid one appears: refused, its pods stay protected."""
+        if self.rng.random() < 0.3:
+            firewall = self._some("EgressFirewall") or self.firewall_maker.firewall(self.rng.choice(self._namespaces))
+            firewall["spec"]["egress"].append({"type": "Permit", "to": {"cidrSelector": "0.0.0.0/0"}})
+            return Edit(put=(self._put(firewall),))
         policy = self._some("NetworkPolicy") if self.rng.random() < 0.7 else None
         policy = policy or self.policy()
         policy["spec"]["ingress"] = [{"ports": [{"port": 0}]}]

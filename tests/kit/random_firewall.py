@@ -16,7 +16,10 @@ from tests.kit.random_policy import Manifest
 
 DNS_NAMES = ("www.example.com", "db.example.com", "mail.example.org", "never.example.net")
 """The last one is never answered."""
-OUTSIDE = {4: ("203.0.113.0", "198.51.100.128", "8.8.8.8", "100.64.0.2", "172.30.0.10"), 6: ("2001:db8:ffff::", "fd98::9")}
+OUTSIDE = {
+    4: ("203.0.113.0", "198.51.100.128", "8.8.8.8", "100.64.0.2", "172.30.0.10"),
+    6: ("2001:db8:ffff::", "fd98::9"),
+}
 LENGTHS = {4: (0, 0, 8, 16, 24, 25, 30, 32, 32, 32), 6: (0, 0, 32, 48, 64, 65, 127, 128, 128, 128)}
 PORTS = (53, 80, 443, 8080)
 PROTOCOLS = ("TCP", "UDP", "SCTP")

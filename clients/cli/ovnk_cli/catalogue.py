@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("ovnk_cli.commands.completion", "Print the completion script of a shell."),
+    "firewall": ("ovnk_cli.commands.firewall", "Which rule of an egress firewall decides each of many flows."),
     "flows": ("ovnk_cli.commands.show", "List the logical flows that the objects lead to."),
     "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
     "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),

@@ -306,14 +306,14 @@ async def test_plan_and_delete_know_what_exists() -> None:
     async with ControlPlane(MemoryNorthbound()) as plane:
         with pytest.raises(NotFound):
             plane.plan(delete=[ObjectRef("Pod", "a", "nobody")])
-        firewall = {
+        unbuilt = {
             "apiVersion": "k8s.ovn.org/v1",
-            "kind": "EgressFirewall",
+            "kind": "EgressService",
             "metadata": {"name": "default", "namespace": "a"},
         }
-        await plane.apply([*CLUSTER, firewall])
-        assert (await plane.trace("a/x", "8.8.8.8:53")).incomplete == ("EgressFirewall a/default",)
-        await plane.delete([ObjectRef("EgressFirewall", "a", "default")])
+        await plane.apply([*CLUSTER, unbuilt])
+        assert (await plane.trace("a/x", "8.8.8.8:53")).incomplete == ("EgressService a/default",)
+        await plane.delete([ObjectRef("EgressService", "a", "default")])
         assert (await plane.trace("a/x", "8.8.8.8:53")).incomplete == ()
 
 

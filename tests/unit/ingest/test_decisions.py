@@ -11,7 +11,9 @@ from ovnk_core.cluster import Cluster
 from ovnk_core.errors import LimitError, SchemaError
 from ovnk_core.ingest.decisions import read_decisions
 from ovnk_core.ingest.load import parse_objects
+from ovnk_core.model.decision import Decisions, DnsChange, DnsDecision
 from ovnk_core.model.manifest import decisions_manifest
+from ovnk_core.terms.address import parse_address
 from tests.kit.manifest import namespace, network, node, pod, policy
 
 NODE: dict[str, Any] = {"subnets": ["10.128.0.0/23"], "id": 2}
@@ -31,6 +33,15 @@ def one_pod(key: str = "shop/web", **fields: Any) -> bytes:
     return document(pods={key: POD | fields})
 
 
+def one_name(name: str = "www.example.com", **fields: Any) -> bytes:
+    return document(dns={name: {"live": ["192.0.2.1"], "history": []} | fields})
+
+
+def change(**fields: Any) -> dict[str, Any]:
+    return {"at": 100, "cause": "answer", "add": ["192.0.2.1"]} | fields
+
+
+HISTORY = 'dns["www.example.com"].history'
 BAD = [
     ("not UTF-8", b"\xff", "", "UTF-8"),
     ("not JSON", b"{", "", "not JSON"),
@@ -58,6 +69,29 @@ BAD = [
     ("two addresses", one_pod(addresses=["10.128.0.3", "10.128.0.4"]), 'pods["shop/web"].addresses', "more than one"),
     ("bad address", one_pod(addresses=["10.128.0.03"]), 'pods["shop/web"].addresses[0]', "leading zeros"),
     ("node of a pod", one_pod(node=""), 'pods["shop/web"].node', "not a node name"),
+    ("upper-case name", one_name("WWW.example.com"), 'dns["WWW.example.com"]', "not a DNS name"),
+    ("final dot", one_name("example.com."), 'dns["example.com."]', "not a DNS name"),
+    ("an address for a name", one_name("192.0.2.1"), 'dns["192.0.2.1"]', "not a DNS name"),
+    ("dns field", one_name(ttl=1), 'dns["www.example.com"].ttl', "unknown field"),
+    ("dns is a list", document(dns=[]), "dns", "must be a mapping"),
+    ("dns address", one_name(live=["192.0.2.01"]), 'dns["www.example.com"].live[0]', "leading zeros"),
+    ("dns address twice", one_name(sticky=["::1", "0::1"]), 'dns["www.example.com"].sticky', "twice"),
+    ("dns number", one_name(answer=[1]), 'dns["www.example.com"].answer[0]', "must be text"),
+    (
+        "too many addresses",
+        one_name(live=[f"192.0.{i // 256}.{i % 256}" for i in range(1025)]),
+        'dns["www.example.com"].live',
+        "more than 1024",
+    ),
+    ("too long a history", one_name(history=[{}] * 33), HISTORY, "more than 32"),
+    ("cause", one_name(history=[change(cause="guess")]), f"{HISTORY}[0].cause", "must be one of"),
+    ("no time", one_name(history=[change(at=None)]), f"{HISTORY}[0].at", "Unix seconds"),
+    ("a time in milliseconds", one_name(history=[change(at=1.7e12)]), f"{HISTORY}[0].at", "Unix seconds"),
+    ("true is no time", one_name(history=[change(at=True)]), f"{HISTORY}[0].at", "Unix seconds"),
+    ("back in time", one_name(history=[change(), change(at=99, add=["::2"])]), f"{HISTORY}[1].at", "before"),
+    ("added twice", one_name(history=[change(), change()]), f"{HISTORY}[1]", "adds what was there"),
+    ("dropped before", one_name(history=[change(drop=["::2"])]), f"{HISTORY}[0]", "drops what was not"),
+    ("history field", one_name(history=[change(addresses=[])]), f"{HISTORY}[0].addresses", "unknown field"),
 ]
 
 
@@ -71,9 +105,12 @@ def test_a_document_that_is_wrong_names_the_field(text: bytes, path: str, reason
 
 
 def test_what_is_saved_is_read() -> None:
-    cluster = Cluster()
+    at_1, at_2 = (parse_address("192.0.2.1"), parse_address("2001:db8::1")), (parse_address("192.0.2.7"),)
+    history = (DnsChange(at_s=100.5, cause="answer", addresses=at_1), DnsChange(at_s=200.0, cause="nxdomain"))
+    dns = {"www.example.com": DnsDecision(sticky=at_1, history=history), "*.x.org": DnsDecision(live=at_2, sticky=at_2)}
+    cluster = Cluster(decisions=Decisions(dns=dns))
     objects = [network(), node("a"), namespace(), pod(spec={"nodeName": "a", "containers": []}), policy()]
     cluster.apply(parse_objects(objects).items)
     decided = cluster.decisions
-    assert decided.nodes and decided.pods and decided.accepted
+    assert decided.nodes and decided.pods and decided.accepted and decided.dns == dns
     assert read_decisions(json.dumps(decisions_manifest(decided)).encode(), source="saved.json") == decided

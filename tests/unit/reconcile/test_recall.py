@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
-from ovnk_core.nb.row import NODE_ID_KEY, OWNER_KEY, RowId
+from ovnk_core.model.decision import DnsChange, DnsDecision
+from ovnk_core.model.manifest import dns_text
+from ovnk_core.nb.row import DNS_KEY, NODE_ID_KEY, OWNER_KEY, RowId
 from ovnk_core.nb.schema import Row
 from ovnk_core.reconcile.recall import Recalled, recall
+from ovnk_core.terms.address import parse_address
 from ovnk_core.terms.name import ObjectRef
 
 NODE, POD = ObjectRef("Node", "", "a"), ObjectRef("Pod", "shop", "web")
@@ -78,3 +81,41 @@ def test_a_node_without_one_subnet_a_family_is_passed_over(subnet: tuple[str, ..
 )
 def test_a_pod_whose_addresses_are_not_ours_is_passed_over(addresses: str) -> None:
     assert recall(rows(addresses=addresses)).pods == {}
+
+
+ADDRESS = (parse_address("192.0.2.1"),)
+ANSWERED = DnsDecision(
+    live=ADDRESS, sticky=ADDRESS, answer=ADDRESS, history=(DnsChange(at_s=1.5, cause="answer", addresses=ADDRESS),)
+)
+
+
+def dns_rows(text: str, *, kind: str = "DnsName", name: str = "www.example.com") -> dict[str, dict[str, Row]]:
+    row_id = RowId("Address_Set", ObjectRef(kind, "", name), "live/v4")
+    return {"Address_Set": {row_id.uuid: {"external_ids": {OWNER_KEY: row_id.owner_text, DNS_KEY: text}}}}
+
+
+def test_what_a_name_answered_is_read() -> None:
+    assert recall(dns_rows(dns_text(ANSWERED))).dns == {"www.example.com": ANSWERED}
+
+
+@pytest.mark.parametrize(
+    ("text", "edit"),
+    [
+        ("", {}),
+        ("{", {}),
+        ("[]", {}),
+        ("null", {}),
+        ('{"live":["192.0.2.1"],"live":["192.0.2.1"]}', {}),
+        ('{"live":["192.0.2.1"],"colour":1}', {}),
+        ('{"live":["192.0.2.300"]}', {}),
+        ('{"live":"192.0.2.1"}', {}),
+        ('{"live":["192.0.2.1","192.0.2.1"]}', {}),
+        ('{"live":[],"history":[{"at":1e400,"cause":"answer"}]}', {}),
+        ("[" * 100_000, {}),
+        (dns_text(ANSWERED), {"kind": "EgressFirewall"}),
+        (dns_text(ANSWERED), {"name": "WWW.example.com"}),
+        (dns_text(ANSWERED), {"name": "a b"}),
+    ],
+)
+def test_an_answer_that_is_not_ours_any_more_is_passed_over(text: str, edit: dict[str, str]) -> None:
+    assert recall(dns_rows(text, **edit)).dns == {}
