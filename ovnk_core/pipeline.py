@@ -1,7 +1,7 @@
 """THE wiring page: every rule and relation of the house, from declared objects to desired northbound rows.
 
- objects         [Network] [NetworkOperator] [Node] [Namespace] [Pod] [NetworkPolicy]      floor 0, inputs
- decisions       [NodeDecision] [PodDecision]          settings  [Settings]                (allocate writes decisions)
+ objects         [Network] [NetworkOperator] [Node] [Namespace] [Pod] [NetworkPolicy] [EgressFirewall]   floor 0, inputs
+ decisions       [NodeDecision] [PodDecision] [DnsDecision]     settings  [Settings]     (allocate writes decisions)
                      |               |                               |
  derived basics      |          (endpoint)                    (cluster_network)
                      |               |                               |
@@ -13,8 +13,11 @@
                      |                        |                               |               |
                      |                        +--> port_number.want --> <PortNumbers> --> port_number
                      |                        +--> network_policy.rule --> (rule_acls) (isolation) (peer_address_set)
-                     |      Namespace -> (acl_logging) -> network_policy.logging ---^           ^
-                     |                                                        |
+                     |      Namespace -> (acl_logging) -> acl_logging ---^
+                     |                                        v
+                     |    EgressFirewall -> (firewall)   <FirewallRows> --> egress_firewall.row --> (firewall_acl)
+                     |                                        +--> dns_name, node_selector --> (dns_sets) (node_sets)
+                     +--> (node_addresses) (own_node_dns)
  northbound       [nb.*] one table per schema table            nb.member.binding --> <Members> --> nb.member
 
 (rule) is a pure function run once per driver row, <Relation> is hand-written and set-valued. ``ovnk graph`` prints

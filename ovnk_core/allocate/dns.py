@@ -182,7 +182,8 @@ def _answered(state: DnsState, told: dict[Family, DnsAnswer], now_s: float, term
     live = set(state.decision.live) if state.decision else set()
     answer = _first(sorted(usable, key=lambda address: (address not in live, address)))
     leaving = dict.fromkeys(before, now_s + terms.grace_s) | dict(state.leaving)
-    leaving = {address: end_s for address, end_s in leaving.items() if address not in answer}
+    for address in answer:
+        leaving.pop(address, None)
     cause = "pushed" if any(each.family is None for each in told.values()) else "answer"
     said = [f"{state.name}: {each.reason}" for each in told.values() if each.reason and each.outcome == "answer"]
     warnings = (*dict.fromkeys(said), *_warnings(state.name, given, usable, answer))

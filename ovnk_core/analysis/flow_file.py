@@ -227,9 +227,7 @@ def _addresses(dst: npt.NDArray[np.generic], file: str) -> tuple[npt.NDArray[np.
     return families[places], words[places]
 
 
-def _integers(
-    column: npt.NDArray[Any], name: str, limit: int, size: int, file: str
-) -> npt.NDArray[Any]:
+def _integers(column: npt.NDArray[Any], name: str, limit: int, size: int, file: str) -> npt.NDArray[Any]:
     """A column of ``size`` integers from 0 to ``limit``."""
     if column.dtype.kind not in "iu" or column.ndim != 1:
         _refuse_column(column, name, "integers [n]", file)

@@ -95,9 +95,7 @@ def read_addresses_6(text: Bytes, starts: Places, families: Bytes, halves: Words
 
 
 @kernel
-def read_transport(
-    text: Bytes, commas: Places, stops: Places, families: Bytes, protocols: Bytes, ports: Ports
-) -> None:
+def read_transport(text: Bytes, commas: Places, stops: Places, families: Bytes, protocols: Bytes, ports: Ports) -> None:
     """The second and third field: protocols [n] as IANA numbers them, ports [n] (0 where the protocol has none).
 
     A line whose address is not known, or that does not read plainly here, gets family 0.

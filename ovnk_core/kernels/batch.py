@@ -51,8 +51,10 @@ def classes_4(arena: Words, addresses: U32, classes: U32) -> None:
             shift, bits = LEVEL_SHIFTS[level], LEVEL_BITS[level]
             is_chunk = U(found >= leaves)
             child = (address >> shift) & ((ONE << bits) - ONE)
-            below = U(nodes[(root + arena[U(LEVELS + level)] + ((found - leaves) << bits) + child) * is_chunk])
-            found += (below - found) * is_chunk
+            below = U(
+                nodes[(root + arena[U(LEVELS + level)] + ((max(found, leaves) - leaves) << bits) + child) * is_chunk]
+            )
+            found ^= (found ^ below) * is_chunk
         classes[i] = found
 
 
@@ -63,7 +65,7 @@ def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
     first, shift, last, steps = arena[FIRST], arena[WIDTH_SHIFT], arena[BUCKETS] - ONE, arena[STEPS]
     for i in range(len(addresses)):
         high, low = addresses[i, 0], addresses[i, 1]
-        bucket = min(((high - first) >> shift) + ONE, last) * U(high >= first)
+        bucket = min(((max(high, first) - first) >> shift) + ONE, last) * U(high >= first)
         at = bounds + U(starts[index + bucket]) * THREE
         step = ONE << steps
         while step > ONE:
@@ -93,8 +95,8 @@ def decide(
     last = (ONE << (HALF - shift)) - ONE
     is_exact = arena[EXACT] != ZERO
     tables = arena[TABLES]
-    for each in range(n_kept):
-        i = U(kept[each])
+    for each in kept[:n_kept]:
+        i = U(each)
         protocol = protocols[i]
         kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
         atom = kind << SIXTEEN | U(ports[i])

@@ -112,13 +112,13 @@ class Classifier:
         lower half. ``protocols``: uint8 [n]. ``ports``: uint16 [n]. Raises ValueError for another dtype or shape.
         """
 
-        from ovnk_core.kernels import batch
+        from ovnk_core.kernels import arena, batch
 
         _check_arrays(family, addresses, protocols, ports)
-        arena = self._arenas.get(family)
-        if arena is None:
-            arena = self._arenas[family] = batch.pack(self._columns[family], family)
-        return batch.match(arena, addresses, protocols, ports)
+        packed = self._arenas.get(family)
+        if packed is None:
+            packed = self._arenas[family] = arena.pack(self._columns[family], family)
+        return batch.match(packed, addresses, protocols, ports)
 
     def _lists_of(self, family: int) -> Lists:
         if family not in WIDTHS:

@@ -19,7 +19,7 @@ LOW_64 = (1 << 64) - 1
 
 
 class Prefix(NamedTuple):
-    """The addresses of ``family`` (4 or 6) whose first ``length`` bits are those of ``network``; its other bits are 0."""
+    """The addresses of ``family`` (4 or 6) that begin like ``network``, in ``length`` bits; its other bits are 0."""
 
     family: int
     network: int

@@ -16,7 +16,7 @@ address after it; it wraps around to ``LOWEST`` where the address space ends.
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from typing import Protocol
 
 from ovnk_core.kernels.jit import kernel
 
@@ -25,8 +25,19 @@ NONE = 0xFFFFFFFF
 LOWEST = -(1 << 63)
 DEPTH = 132
 """Prefixes that can enclose an address, ::/0 to /128, and a bottom."""
-Ints = Sequence[int]
-Outs = MutableSequence[int]
+
+
+class Ints(Protocol):
+    """A list or an int64 array that is read."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, at: int, /) -> int: ...
+
+
+class Outs(Ints, Protocol):
+    """A list or an int64 array that is written."""
+
+    def __setitem__(self, at: int, value: int, /) -> None: ...
 
 
 @kernel

@@ -5,14 +5,15 @@ keeps the function itself as ``.py_func``, which runs without numba: on lists wh
 alone, else on numpy arrays. A kernel does not call another kernel, because inside ``.py_func`` that would compile.
 
 Machine code is kept on disk, in ``__pycache__`` beside the kernel's source or, where that cannot be written, in the
-user's cache folder (``NUMBA_CACHE_DIR`` moves it). If neither can be written, every process compiles anew.
+user's cache folder (``NUMBA_CACHE_DIR`` moves it). If neither can be written, every process compiles anew. It is made
+again when the file of the kernel changes, not when a constant does that the kernel imports: touch both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Generic, ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,9 +48,10 @@ class Kernel(Generic[P, R]):
         with _COMPILING:
             if self._compiled is None:
                 try:
-                    self._compiled = njit(self.py_func, cache=True)
+                    compiled = njit(self.py_func, cache=True)
                 except RuntimeError:  # no folder can be written; compiling again each time is what remains
-                    self._compiled = njit(self.py_func)
+                    compiled = njit(self.py_func)
+                self._compiled = cast("Callable[P, R]", compiled)  # numba's own type forgets the arguments
             return self._compiled
 
 

@@ -1,4 +1,4 @@
-"""Classes and intervals as numpy arrays, by compiled kernels: what ``arena`` packs. numpy is imported with this module."""
+"""Classes and intervals as numpy arrays, by compiled kernels: what ``arena`` packs. Imports numpy."""
 
 from __future__ import annotations
 

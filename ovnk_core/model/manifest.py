@@ -13,7 +13,7 @@ from typing import Any, assert_never
 from msgspec.structs import replace
 
 from ovnk_core.model.cluster import ClusterNetworkEntry, Network, NetworkOperator
-from ovnk_core.model.decision import MAX_DNS_HISTORY, Decisions, DnsDecision
+from ovnk_core.model.decision import MAX_DNS_HISTORY, Decisions, DnsChange, DnsDecision
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallRule, NodeSelector
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, PolicyRule
@@ -28,6 +28,9 @@ _PREFIX = "k8s.ovn.org/"
 _ANY_MASK = 24
 MAX_DNS_TEXT = 32_768
 """Bytes of the record of one DNS name."""
+_ENTRY_SIZE = 64
+_TEXT_SIZES = {4: 18, 6: 42}
+"""At most so many bytes for a line of history without addresses, and for an address by family, quoted."""
 
 
 def manifest(item: Declared) -> dict[str, Any]:
@@ -267,12 +270,16 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
 def dns_text(decision: DnsDecision) -> str:
     """A DNS decision as compact JSON with sorted keys. At most ``MAX_DNS_TEXT`` bytes, unless the addresses in use
     alone take more: the oldest history gives way."""
-    history = decision.history[-MAX_DNS_HISTORY:]
-    while True:
-        text = _compact(_dns(replace(decision, history=history)))
-        if len(text) <= MAX_DNS_TEXT or not history:
-            return text
-        history = history[(len(history) + 3) // 4 :]
+    left = MAX_DNS_TEXT - len(_compact(_dns(replace(decision, history=()))))
+    history, first = decision.history[-MAX_DNS_HISTORY:], len(decision.history[-MAX_DNS_HISTORY:])
+    for index in reversed(range(len(history))):
+        # The oldest entry that stays is written in full; what that takes is bounded from above, not counted.
+        if left < _ENTRY_SIZE + sum(_TEXT_SIZES[address.family] for address in history[index].addresses):
+            break
+        first = index
+        before = history[index - 1].addresses if index else ()
+        left -= len(_compact(_change(history[index], frozenset(before)))) + 1
+    return _compact(_dns(replace(decision, history=history[first:])))
 
 
 def _dns(decision: DnsDecision) -> dict[str, Any]:
@@ -284,13 +291,16 @@ def _dns(decision: DnsDecision) -> dict[str, Any]:
     found["history"] = []
     before: frozenset[Address] = frozenset()
     for change in decision.history:
-        now = frozenset(change.addresses)
-        entry: dict[str, Any] = {"at": change.at_s, "cause": change.cause}
-        entry |= {"add": _texts(sorted(now - before))} if now - before else {}
-        entry |= {"drop": _texts(sorted(before - now))} if before - now else {}
-        found["history"].append(entry)
-        before = now
+        found["history"].append(_change(change, before))
+        before = frozenset(change.addresses)
     return found
+
+
+def _change(change: DnsChange, before: frozenset[Address]) -> dict[str, Any]:
+    now = frozenset(change.addresses)
+    entry: dict[str, Any] = {"at": change.at_s, "cause": change.cause}
+    entry |= {"add": _texts(sorted(now - before))} if now - before else {}
+    return entry | ({"drop": _texts(sorted(before - now))} if before - now else {})
 
 
 def _texts(addresses: Iterable[Address]) -> list[str]:

@@ -78,6 +78,10 @@ class Desired:
         return sum(len(self._engine.rows(table)) for table in DESIRED.values())
 
 
+_LARGE_MAP = 16
+"""Keys of a map above which it pays to send only those that differ: recorded firewalls; no other map is larger."""
+
+
 def full(desired: Desired, actual: Actual, *, adopt: bool = False) -> Difference:
     """Compare everything. Raises Conflict when a foreign row holds a name we need and ``adopt`` is off."""
     owned, foreign = _split(actual)
@@ -160,7 +164,17 @@ def compare(
 
 
 def _scalar_changes(row_id: RowId, want: Row, current: Row) -> Iterator[Operation]:
+    """Columns are overwritten, except maps where most keys stay: there the keys that differ are set or removed."""
     changed = {name: value for name, value in want.items() if current.get(name) != value}
+    for column, value in tuple(changed.items()):
+        have = current.get(column)
+        if not isinstance(value, dict) or not isinstance(have, dict):
+            continue
+        keys = {key: text for key, text in value.items() if have.get(key) != text}
+        drop = frozenset(have.keys() - value.keys())
+        if len(value) > _LARGE_MAP and len(keys) + len(drop) < len(value) // 2:
+            del changed[column]
+            yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, keys=keys, drop=drop)
     if changed:
         yield Update(table=row_id.table, uuid=row_id.uuid, columns=changed)
 

@@ -85,17 +85,16 @@ def _accepted(actual: Actual) -> Iterator[str]:
         for _, row in _owned(actual, table):
             if text := _external_id(row, ACCEPTED_KEY):
                 yield text
-    for row in actual.get(GLOBAL_TABLE, {}).values():
-        records: dict[str, dict[str, str]] = {}
-        for key, text in own_keys(row).items():
-            _, kind, name, *part = (*key.split("/", 3), "")[:4]
-            if not key.startswith(f"{ACCEPTED_KEY}/"):
-                continue
-            if kind == "EgressFirewall":
-                records.setdefault(name, {})["".join(f"/{each}" for each in part if each)] = text
-            else:
+    for row_id, row in _owned(actual, "Address_Set"):
+        ids = row.get("external_ids")
+        if row_id.owner.kind == "EgressFirewall" and isinstance(ids, Mapping):
+            parts = {
+                key.removeprefix(ACCEPTED_KEY): str(text) for key, text in ids.items() if key.startswith(ACCEPTED_KEY)
+            }
+            if parts and (text := joined_record(parts)):
                 yield text
-        yield from filter(None, map(joined_record, records.values()))
+    for row in actual.get(GLOBAL_TABLE, {}).values():
+        yield from (text for key, text in own_keys(row).items() if key.startswith(f"{ACCEPTED_KEY}/"))
 
 
 def _is_node_id(number: int) -> bool:

@@ -118,7 +118,7 @@ class Resolver:
         self._in_flight: dict[str, anyio.Event] = {}
         self._changed: dict[str, DnsDecision | None] = {}
         self._publishing = anyio.Lock()
-        self._limit: anyio.CapacityLimiter | None = None
+        self._limit = anyio.CapacityLimiter(self._settings.queries)
         self._wake, self._news = anyio.Event(), anyio.Event()
         self.problem = ""
         """Why decisions could not be handed over, while that is so."""
@@ -299,8 +299,6 @@ class Resolver:
     async def _question(
         self, name: str, family: Family, servers: tuple[NameServer, ...], answers: list[DnsAnswer]
     ) -> None:
-        if self._limit is None:
-            self._limit = anyio.CapacityLimiter(self._settings.queries)
         async with self._limit:
             answers.append(await ask(name, family, servers, self._settings.timeout_s))
 

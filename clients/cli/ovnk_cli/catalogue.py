@@ -7,6 +7,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "firewall": ("ovnk_cli.commands.firewall", "Which rule of an egress firewall decides each of many flows."),
     "flows": ("ovnk_cli.commands.show", "List the logical flows that the objects lead to."),
     "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
+    "lint": ("ovnk_cli.commands.lint", "Find rules that do nothing, or that deny too much or too little."),
     "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),
     "purge": ("ovnk_cli.commands.sync", "Remove exactly our rows from a northbound database."),
     "rows": ("ovnk_cli.commands.show", "List the northbound rows that the objects lead to."),

@@ -34,7 +34,7 @@ from ovnk_core.model.manifest import dns_text
 from ovnk_core.model.record import firewall_record
 from ovnk_core.model.tables import CLUSTER, DNS_DECISION, EGRESS_FIREWALL, NODE
 from ovnk_core.nb import naming
-from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, GLOBAL_KEYS, MEMBER, PORT_GROUPS, object_ids
+from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, MEMBER, PORT_GROUPS, object_ids
 from ovnk_core.nb.match import AddressSetRef, Is, Match, PortGroupRef, conj, differs, disj, equals, text
 from ovnk_core.nb.row import ACCEPTED_KEY, DNS_KEY, ColumnId, RowId, pairs_of
 from ovnk_core.nb.tables import Acl, AddressSet, PortGroup
@@ -50,6 +50,7 @@ DNS_PORT = 53
 OWN_NODE_DNS = "own-node/dns"
 ACL_NAME_MAX = 63
 LIVE, STICKY = "live", "sticky"
+RECORD = "accepted"
 
 
 def group_row(namespace: str) -> RowId:
@@ -86,9 +87,13 @@ def node_set_row(selector: NodeSelector, family: Family) -> RowId:
 # ------------------------------------------------------------------------------------------- the firewall itself
 
 
-@rule(driver=EGRESS_FIREWALL, out=(PORT_GROUPS, SELECTION_WANT, MEMBER_BINDING, GLOBAL_KEYS))
+@rule(driver=EGRESS_FIREWALL, out=(PORT_GROUPS, SELECTION_WANT, MEMBER_BINDING, ADDRESS_SETS))
 def firewall(read: Reader, key: NamespacedName, item: EgressFirewall) -> Iterable[Output]:
-    """A firewall -> the group of its namespace's pods, and the record of its accepted version."""
+    """A firewall -> the group of its namespace's pods, and the record of its accepted version.
+
+    The record is kept with an address set of its own, which stays empty: northd takes changes of address sets without
+    recomputing anything, and nobody else need read half a megabyte.
+    """
     pods = PodSelection(key.namespace)
     yield SELECTION_WANT.member(pods, key)
     group = group_row(key.namespace)
@@ -96,8 +101,12 @@ def firewall(read: Reader, key: NamespacedName, item: EgressFirewall) -> Iterabl
     yield PORT_GROUPS.row(group, PortGroup(name=group_name(key.namespace), external_ids=ids))
     yield MEMBER_BINDING.member(ColumnId(group, "ports"), Binding(pods, PortsOf()))
     if not item.blocked:
-        for part, content in firewall_record(item).items():
-            yield GLOBAL_KEYS.row(f"{ACCEPTED_KEY}/EgressFirewall/{key.namespace}{part}", content)
+        parts = {f"{ACCEPTED_KEY}{suffix}": content for suffix, content in firewall_record(item).items()}
+        name = hashed_name("EgressFirewall", key.namespace, RECORD)
+        ids = pairs_of({**dict(object_ids("EgressFirewall", key.namespace, RECORD)), **parts})
+        yield ADDRESS_SETS.row(
+            RowId("Address_Set", firewall_owner(key.namespace), RECORD), AddressSet(name=name, external_ids=ids)
+        )
 
 
 @rule(driver=FIREWALL_ROW, reads=(CLUSTER_NETWORK, ACL_LOGGING), out=(ACLS, MEMBER, ADDRESS_SETS))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 import pytest
@@ -107,7 +106,12 @@ DUAL_WALKS = [
         "same",
     ),
     ("NODATA and a failure that has addresses", [(0, f"{ONE} / {SIX}"), (9, "nodata / timeout"), (309, "-")], SIX, SIX),
-    ("NODATA and a failure that has none", [(0, f"{ONE} / nodata"), *[(9, "nodata / servfail")] * 9], ONE, ONE),
+    (
+        "NODATA and a failure that has none",
+        [(0, f"{ONE} / nodata"), *[(9, "nodata / servfail")] * 9, (999, "-")],
+        ONE,
+        ONE,
+    ),
     ("both failed", [(0, f"{ONE} / {SIX}"), (9, "timeout / servfail")], f"{ONE} {SIX}", "same"),
 ]
 
@@ -273,7 +277,7 @@ def rounds(draw: st.DrawFn) -> tuple[float, Sequence[DnsAnswer]]:
     return draw(st.sampled_from([0.0, 1.0, 5.0, 60.0, 299.0, 301.0, -50.0])), answers
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(rounds(), max_size=25))
 def test_whatever_is_heard_the_promises_hold(story: list[tuple[float, Sequence[DnsAnswer]]]) -> None:
     state, now_s, denials = begun(NAME, None, START), START, 0
@@ -304,19 +308,44 @@ def test_whatever_is_heard_the_promises_hold(story: list[tuple[float, Sequence[D
         assert read_dns(NAME, dns_text(new)) == new
 
 
-def test_the_text_of_a_decision_is_bounded() -> None:
+def rotating(families: Sequence[Family], count: int, rounds: int) -> DnsDecision:
+    """A name that answers ``count`` new addresses of each family every minute."""
     state = begun(NAME, None, START)
-    for step in range(60):
-        many = tuple(Address(6, (0x20010DB8 << 96) + (step << 40) + (index << 16)) for index in range(300))
-        state = heard(state, [DnsAnswer(name=NAME, addresses=many, ttl_s=5, family=6)], START + step * 60, DUAL)
+    bases = {4: 0x09000000, 6: (0x20010DB8 << 96) + 0xDEADBEEFDEADBEEF}
+    for step in range(rounds):
+        answers = [
+            DnsAnswer(
+                name=NAME,
+                addresses=tuple(
+                    Address(f, bases[f] + ((step * count + index) << (f - 4) * 16)) for index in range(count)
+                ),
+                ttl_s=5,
+                family=f,
+            )
+            for f in families
+        ]
+        state = heard(state, answers, START + step * 60, DUAL)
     assert state.decision is not None
-    text = dns_text(state.decision)
-    assert len(text) <= MAX_DNS_TEXT or json.loads(text)["history"] == []
+    return state.decision
+
+
+@pytest.mark.parametrize(
+    ("decision", "lines"),
+    [
+        (rotating([4], 8, 60), range(MAX_DNS_HISTORY, MAX_DNS_HISTORY + 1)),
+        (rotating([4], 100, 60), range(2, MAX_DNS_HISTORY)),
+        (rotating([4, 6], 30, 60), range(2, MAX_DNS_HISTORY)),
+        (rotating([6], 300, 60), range(1)),
+    ],
+    ids=["8 of IPv4", "100 of IPv4", "30 of both", "300 of IPv6"],
+)
+def test_the_text_of_a_decision_is_bounded(decision: DnsDecision, lines: range) -> None:
+    """History gives way, oldest first; the addresses in use never do."""
+    text = dns_text(decision)
     found = read_dns(NAME, text)
     assert found is not None
-    assert (found.live, found.sticky, found.answer) == (
-        state.decision.live,
-        state.decision.sticky,
-        state.decision.answer,
-    )
-    assert found.history == state.decision.history[len(state.decision.history) - len(found.history) :]
+    assert (found.live, found.sticky, found.answer) == (decision.live, decision.sticky, decision.answer)
+    assert len(found.history) in lines
+    assert found.history == decision.history[len(decision.history) - len(found.history) :]
+    assert len(text) <= MAX_DNS_TEXT or not found.history
+    assert dns_text(found) == text, "what is read back is written back alike"

@@ -68,8 +68,11 @@ async def test_a_chain_to_nowhere_is_a_denial(server: DnsServer) -> None:
     soa = ("example.com", 900, "SOA", "ns.example.com. root.example.com. 1 2 3 4 40")
     found = await answer_of(server, Reply(records=CNAMES, authority=(soa,), rcode="NXDOMAIN"))
     assert (found.outcome, found.ttl_s) == ("nxdomain", 20)
+    found = await answer_of(server, Reply(records=CNAMES, authority=(soa,)))
+    assert (found.outcome, found.ttl_s) == ("nodata", 20)
     found = await answer_of(server, Reply(authority=(soa,)))
     assert (found.outcome, found.ttl_s) == ("nodata", 40)
+    assert {name for name, _, _ in server.asked} == {WWW}, "the end of the chain was told, and is not asked again"
 
 
 async def test_loops_end(server: DnsServer) -> None:
@@ -317,6 +320,8 @@ async def test_names_come_and_go_while_running(server: DnsServer) -> None:
         bench.resolver.want([WWW, "b.example.com"])
         await bench.settled()
         assert server.count(WWW) == 2, "its answer is old"
+        await bench.after(200)
+        assert bench.live(WWW) == ["192.0.2.1"], "wanted again, it is not forgotten"
         bench.resolver.want(["b.example.com"])
         await bench.after(300)
         assert WWW not in bench.decisions
@@ -447,3 +452,21 @@ async def test_resolving_once_ends_at_its_deadline(server: DnsServer) -> None:
     assert list(found[0]) == [WWW]
     status = bench.resolver.status()["slow.example.com"]
     assert (status.failure, status.is_answered) == ("no answer in 7 s", False)
+
+
+async def test_a_caller_that_gives_up_leaves_the_name_to_the_loop(server: DnsServer) -> None:
+    server.says(WWW, "A", SILENT, a(WWW, "192.0.2.1"))
+    bench = Bench(server.address, timeout_s=60.0)
+    async with anyio.create_task_group() as caller:
+        caller.start_soon(bench.resolver.resolve_once, [WWW], 1000.0)
+        with anyio.fail_after(20):
+            while not server.asked:
+                await anyio.sleep(0.001)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.resolver.run)
+            await anyio.lowlevel.checkpoint()
+            caller.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await bench.settled()
+            tasks.cancel_scope.cancel()
+    assert bench.live(WWW) == ["192.0.2.1"]

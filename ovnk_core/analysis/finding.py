@@ -1,0 +1,107 @@
+"""What lint finds: the codes, how bad each is, and one finding.
+
+``error``: something that must work is cut off. ``warning``: what is written is not what happens. ``note``: true of the
+firewall and worth knowing. The words are SARIF's levels (OASIS SARIF 2.1.0, 3.27.10).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.struct import Value
+
+Severity = Literal["note", "warning", "error"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+"""Mildest first."""
+
+
+class Code(Value, frozen=True, kw_only=True):
+    """A kind of finding: its usual severity, what it says in one line, and what to do about it."""
+
+    severity: Severity
+    title: str
+    advice: str
+
+
+CODES: dict[str, Code] = {
+    "shadowed": Code(
+        severity="warning",
+        title="An earlier rule of the other verdict decides everything the rule matches",
+        advice="Move the rule above the ones that hide it, or remove it.",
+    ),
+    "redundant": Code(
+        severity="note", title="Without the rule nothing would change", advice="Remove it, unless it is documentation."
+    ),
+    "unreachable": Code(
+        severity="warning",
+        title="The rule's destination is never filtered by an egress firewall",
+        advice="Use a NetworkPolicy for traffic inside the cluster; remove the rule.",
+    ),
+    "deny-cuts-api": Code(
+        severity="error",
+        title="Pods cannot reach the API servers (15.5.1)",
+        advice="Allow the API servers' addresses above the Deny.",
+    ),
+    "deny-cuts-dns": Code(
+        severity="warning",
+        title="No DNS server outside the cluster can be reached, except on the pod's own node (15.5.1.3)",
+        advice="Allow the DNS servers' addresses, UDP and TCP port 53, above the Deny.",
+    ),
+    "deny-cuts-join": Code(
+        severity="note",
+        title="New connections to the join network are denied",
+        advice="Allow 100.64.0.0/16 and fd98::/64 above the Deny if pods talk to gateway routers.",
+    ),
+    "deny-cuts-node": Code(
+        severity="note",
+        title="Pods cannot reach nodes' addresses, their own node's included",
+        advice="Allow the nodes (nodeSelector) above the Deny if pods use host-network services.",
+    ),
+    "ipv6-open": Code(
+        severity="warning",
+        title="IPv4 is denied at the end of the list and IPv6 is not",
+        advice="Add a Deny of ::/0.",
+    ),
+    "host-bits": Code(
+        severity="warning", title="A prefix has host bits set", advice="Write the network address that is meant."
+    ),
+    "wildcard-deny": Code(
+        severity="warning",
+        title="A Deny by wildcard holds only for names that were heard of",
+        advice="Deny everything and allow what is needed.",
+    ),
+    "dns-pending": Code(
+        severity="warning",
+        title="A Deny by DNS name matches nothing until the name is answered",
+        advice="Check the name, or deny its prefix.",
+    ),
+    "deny-by-dns": Code(
+        severity="note",
+        title="A Deny by DNS name races with the pods' own resolver (15.5.1.3)",
+        advice="Deny by prefix, or deny everything and allow by name.",
+    ),
+    "route-bypass": Code(
+        severity="note",
+        title="Traffic through routers is not filtered: whoever may create a Route can bypass the firewall (15.5.1)",
+        advice="Restrict who may create Routes in the cluster.",
+    ),
+    "system-namespace": Code(
+        severity="warning",
+        title="A firewall in a namespace of the platform (15.5.1.1)",
+        advice="Make sure the platform's own traffic is allowed.",
+    ),
+}
+
+
+class Finding(Value, frozen=True, kw_only=True):
+    """One finding about one object. ``rule``: the index it is about, None for the whole object. ``source``: where that
+    is written, empty if unknown. ``hidden_by``: indexes of the rules that hide it, ascending."""
+
+    code: str
+    severity: Severity
+    object: ObjectRef
+    text: str
+    rule: int | None = None
+    source: str = ""
+    hidden_by: tuple[int, ...] = ()

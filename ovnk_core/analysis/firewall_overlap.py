@@ -1,0 +1,175 @@
+"""Which rules of a firewall hide which: the names behind what ``kernels.layering`` only says of whole lists.
+
+``Layering`` tells exactly which rules decide nothing. ``hiders`` then names earlier rules that together match all the
+rule matches; ``idle_because`` finds live rules whose removal would change nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+
+from ovnk_core.features.egress_firewall.compile import EVERYTHING, NOWHERE, Reach
+from ovnk_core.kernels.layering import SHADOWED, Entry, layers
+from ovnk_core.model.egress_firewall import Destination, FirewallPort, FirewallRule
+from ovnk_core.terms.address import Cidr, network_of
+
+Span = tuple[int, int, int]
+"""(family, first address, last address)."""
+Atom = FirewallPort | None
+"""One port, every port of a protocol (port 0), or None: every protocol."""
+
+
+class Overlaps:
+    """An ordered list of rules, indexed by destination."""
+
+    def __init__(self, rules: tuple[FirewallRule, ...], reach: Reach) -> None:
+        self.rules, self.reach = rules, reach
+        self._at: dict[Destination, list[int]] = {}
+        self._opaque: list[int] = []
+        for index, rule in enumerate(rules):
+            self._at.setdefault(rule.to, []).append(index)
+            if not isinstance(rule.to, Cidr):
+                self._opaque.append(index)
+        self._prefixes = sorted(to for to in self._at if isinstance(to, Cidr))
+        self._lengths = sorted({(to.family, to.prefix) for to in self._prefixes})
+
+    def shadowed(self) -> list[int]:
+        """Indexes of rules that no packet is decided by, though they could match some if they stood alone."""
+        exempt = [Entry(True, (block.family, block.value, block.prefix), ()) for block in self.reach.exempt]
+        found = layers([*exempt, *map(self.reach.entry, self.rules)], self.reach.families)[len(exempt) :]
+        return [index for index, layer in enumerate(found) if layer == SHADOWED and self.is_somewhere(index)]
+
+    def is_somewhere(self, index: int) -> bool:
+        """Whether the rule's destination is subject to firewalls at all."""
+        return self.reach.kinds[self.rules[index].to] != NOWHERE
+
+    def hiders(self, index: int) -> tuple[int, ...]:
+        """Earlier rules that match everything a shadowed rule matches: one that does alone, or the first ones that do
+        together; empty when there are none. Cost: earlier overlapping rules x ports."""
+        rule = self.rules[index]
+        wider = sorted(other for other in self._wider(rule.to) if other < index)
+        for other in wider:
+            if covers_ports(self.rules[other], rule):
+                return (other,)
+        found: set[int] = set()
+        for atom in rule.ports or (None,):
+            left = _Left(self._spans(rule.to))
+            left.cut_all(_span(block) for block in self.reach.exempt)
+            for other in sorted(self.overlapping(rule.to)):
+                to = self.rules[other].to
+                if other >= index or not left.spans:
+                    break
+                if isinstance(to, Cidr) and covers_atom(self.rules[other], atom) and left.cut(_span(to)):
+                    found.add(other)
+            if left.spans:
+                return ()
+        return tuple(sorted(found))
+
+    def idle_because(self, index: int) -> tuple[int, ...] | None:
+        """Why removing a live rule would change nothing: () when what it matches is allowed anyway, or the later rule
+        of the same verdict that takes over; None when it would change something, or when that takes several rules to
+        see.
+        """
+        rule = self.rules[index]
+        for other in sorted(self.overlapping(rule.to)):
+            later = self.rules[other]
+            if other <= index or not ports_meet(later, rule):
+                continue
+            if later.allow != rule.allow:
+                return None
+            if covers_ports(later, rule) and (later.to == rule.to or other in self._wider(rule.to)):
+                return (other,)
+        return () if rule.allow else None
+
+    # ------------------------------------------------------------------ the index
+
+    def _wider(self, to: Destination) -> set[int]:
+        """Rules whose destination holds all of ``to``, its own among them."""
+        found = set(self._at.get(to, ()))
+        if isinstance(to, Cidr):
+            for family, prefix in self._lengths:
+                if family == to.family and prefix < to.prefix:
+                    found.update(self._at.get(network_of(to.network, prefix), ()))
+        return found
+
+    def overlapping(self, to: Destination) -> set[int]:
+        """Rules whose destination could share an address with ``to``; what names and nodes stand for is not known."""
+        if not isinstance(to, Cidr) or to.prefix == 0:
+            return {at for at, rule in enumerate(self.rules) if not isinstance(rule.to, Cidr) or _may_meet(rule.to, to)}
+        found = self._wider(to) | set(self._opaque)
+        start = bisect_left(self._prefixes, to)
+        for prefix in self._prefixes[start:]:
+            if not to.overlaps(prefix):
+                break
+            found.update(self._at[prefix])
+        return found
+
+    def _spans(self, to: Destination) -> Iterator[Span]:
+        if isinstance(to, Cidr):
+            yield _span(to)
+        else:
+            yield from (_span(block) for block in EVERYTHING if block.family in self.reach.families)
+
+
+def _may_meet(prefix: Cidr, to: Destination) -> bool:
+    return not isinstance(to, Cidr) or to.family == prefix.family
+
+
+def _span(block: Cidr) -> Span:
+    return block.family, block.value, block.last
+
+
+class _Left:
+    """Addresses not yet cut off, as sorted spans that do not touch each other's insides."""
+
+    def __init__(self, spans: Iterable[Span]) -> None:
+        self.spans = sorted(spans)
+
+    def cut_all(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            self.cut(span)
+
+    def cut(self, span: Span) -> bool:
+        """Take a span away; whether anything of it was left."""
+        family, first, last = span
+        at = bisect_left(self.spans, (family, first, -1))
+        if at and self.spans[at - 1][0] == family and self.spans[at - 1][2] >= first:
+            at -= 1
+        stop = at
+        while stop < len(self.spans) and self.spans[stop][0] == family and self.spans[stop][1] <= last:
+            stop += 1
+        taken = self.spans[at:stop]
+        del self.spans[at:stop]
+        for _, start, end in taken:
+            if start < first:
+                insort(self.spans, (family, start, first - 1))
+            if end > last:
+                insort(self.spans, (family, last + 1, end))
+        return bool(taken)
+
+
+# ------------------------------------------------------------------------------------------- ports
+
+
+def covers_atom(rule: FirewallRule, atom: Atom) -> bool:
+    """Whether the rule is about every packet of the atom."""
+    if not rule.ports:
+        return True
+    return atom is not None and any(each == atom or each == FirewallPort(atom.protocol) for each in rule.ports)
+
+
+def covers_ports(one: FirewallRule, other: FirewallRule) -> bool:
+    """Whether ``one`` is about every protocol and port that ``other`` is about."""
+    return all(covers_atom(one, atom) for atom in other.ports or (None,))
+
+
+def ports_meet(one: FirewallRule, other: FirewallRule) -> bool:
+    """Whether some packet's protocol and port are in both."""
+    if not one.ports or not other.ports:
+        return True
+    return any(
+        a.protocol == b.protocol and (a.port == b.port or not a.port or not b.port)
+        for a in one.ports
+        for b in other.ports
+    )
