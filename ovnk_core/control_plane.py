@@ -23,16 +23,28 @@ from typing import Any, Literal, Self
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec.structs import replace
 
 from ovnk_core.cluster import Applied, Cluster
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import GuardError, NotFound, ObjectError, OvnkError, Rejected, SouthError, Unreachable
+from ovnk_core.errors import (
+    GuardError,
+    NotFound,
+    ObjectError,
+    OvnkError,
+    Rejected,
+    SchemaError,
+    SouthError,
+    Unreachable,
+)
 from ovnk_core.features.egress_firewall.compile import DNS_NAME
 from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
+from ovnk_core.ingest.parse_egress_firewall import dns_name
+from ovnk_core.ingest.text import show
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
 from ovnk_core.model.object import Declared
 from ovnk_core.model.tables import DNS_DECISION, OBJECT_TABLES
@@ -260,8 +272,13 @@ class ControlPlane:
             self._committed(self.cluster.decide_dns(decisions))
 
     async def push_dns(self, answer: DnsAnswer) -> int:
-        """What a resolver feed knows of a name (a wildcard too), complete; the revision to wait for."""
-        await self._resolver.push(answer)
+        """What a resolver feed knows of a name (a wildcard too), complete; the revision to wait for. Raises SchemaError
+        for what is no DNS name."""
+        try:
+            name = dns_name(answer.name).name
+        except ValueError as reason:
+            raise SchemaError(str(reason), kind="DnsAnswer", path="name", value=show(answer.name)) from None
+        await self._resolver.push(replace(answer, name=name))
         return self.revision
 
     async def resolve_dns(self, deadline_s: float) -> None:

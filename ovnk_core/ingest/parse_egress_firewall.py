@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from ovnk_core.errors import LimitError
 from ovnk_core.ingest.metadata import (
     LABEL_LENGTH,
@@ -21,7 +23,7 @@ from ovnk_core.ingest.metadata import (
     Metadata,
     read_selector,
 )
-from ovnk_core.ingest.position import Path
+from ovnk_core.ingest.position import JsonPositions, Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import printable
 from ovnk_core.model.egress_firewall import (
@@ -34,12 +36,13 @@ from ovnk_core.model.egress_firewall import (
     FirewallRule,
     NodeSelector,
 )
-from ovnk_core.terms.address import Cidr, parse_address, parse_interface
+from ovnk_core.terms.address import Cidr, parse_address
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, TRANSPORTS
 
 _DESTINATIONS = ("cidrSelector", "dnsName", "nodeSelector")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _NOWHERE = Cidr(4, 0, 0)
+_LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KEPT = "until then the last accepted version stays enforced; without one, nothing leaves the namespace"
 
 
@@ -62,10 +65,22 @@ def parse_egress_firewall(report: Report, raw: Mapping[str, Any], meta: Metadata
         entries = []
     elif not entries and not report.errors:
         report.warn(path, "no rules: nothing is restricted")
-    rules = [_plain(entry) or _rule(report, entry, (*path, index)) for index, entry in enumerate(entries)]
+    rules = [_known(entry) or _rule(report, entry, (*path, index)) for index, entry in enumerate(entries)]
     return EgressFirewall(
-        name=meta.name, namespace=meta.namespace, uid=meta.uid, created=meta.created, rules=tuple(rules)
+        name=meta.name,
+        namespace=meta.namespace,
+        uid=meta.uid,
+        created=meta.created,
+        labels=meta.labels,
+        annotations=_annotations(meta),
+        rules=tuple(rules),
     )
+
+
+def _annotations(meta: Metadata) -> tuple[tuple[str, str], ...]:
+    """Annotations that are text, without the copy of the whole object that kubectl leaves there."""
+    found = ((key, value) for key, value in meta.annotations.items() if isinstance(value, str))
+    return tuple(sorted((key, value) for key, value in found if key != _LAST_APPLIED))
 
 
 def blocked(report: Report, best: EgressFirewall) -> EgressFirewall | None:
@@ -81,49 +96,23 @@ def blocked(report: Report, best: EgressFirewall) -> EgressFirewall | None:
 # ------------------------------------------------------------------------------------------- one rule
 
 
-def _plain(entry: Any) -> FirewallRule | None:
-    """The rule of an entry of the commonest form, remembered by what it says; None if it takes a closer look.
+def _known(entry: Any) -> FirewallRule | None:
+    """The rule of an entry, remembered by what it says; None for one that is new in a faulty way or worth a warning.
 
-    Rules repeat from edit to edit: 8,000 of them cost a third of what the full reading does, and equal rules are one
-    object, so that comparing two versions of a list is comparing pointers.
+    Rules repeat from edit to edit: reading 8,000 of them again costs a twentieth, and equal rules are one object, so
+    that comparing two versions of a list is comparing pointers.
     """
-    if type(entry) is not dict:
+    try:
+        return _read(msgspec.json.encode(entry))
+    except (TypeError, ValueError, RecursionError):
         return None
-    to, ports = entry.get("to"), entry.get("ports")
-    if type(to) is not dict or len(to) != 1 or len(entry) != (2 if ports is None else 3) or "type" not in entry:
-        return None
-    cidr = to.get("cidrSelector")
-    said: list[tuple[str, int]] = []
-    for port in ports if type(ports) is list else () if ports is None else (None,):
-        if type(port) is not dict or len(port) != 2:
-            return None
-        protocol, number = port.get("protocol"), port.get("port")
-        if type(protocol) is not str or type(number) is not int:
-            return None
-        said.append((protocol, number))
-    verdict = entry["type"]
-    if type(cidr) is not str or type(verdict) is not str or (ports is not None and not said):
-        return None
-    return _remembered(verdict, cidr, tuple(said))
 
 
 @lru_cache(maxsize=1 << 16)
-def _remembered(verdict: str, cidr: str, said: tuple[tuple[str, int], ...]) -> FirewallRule | None:
-    if verdict not in ("Allow", "Deny"):
-        return None
-    try:
-        interface = parse_interface(cidr)
-    except ValueError:
-        return None
-    if interface.subnet.value != interface.address.value:
-        return None
-    ports: list[FirewallPort] = []
-    for word, number in said:
-        protocol = next((each for each in TRANSPORTS if each == word), None)
-        if protocol is None or not PORT_MIN <= number <= PORT_MAX:
-            return None
-        ports.append(FirewallPort(protocol, number))
-    return FirewallRule(verdict == "Allow", interface.subnet, tuple(sorted(set(ports))))
+def _read(text: bytes) -> FirewallRule | None:
+    report = Report("EgressFirewall", "", JsonPositions("", "", None))
+    found = _rule(report, msgspec.json.decode(text), ())
+    return None if report.errors or report.warnings else found
 
 
 def _rule(report: Report, entry: Any, path: Path) -> FirewallRule:

@@ -30,6 +30,7 @@ from ovnk_core.kernels.arena import (
 )
 from ovnk_core.kernels.jit import kernel
 
+BLOCK = 1_024
 U32 = npt.NDArray[np.uint32]
 U = np.uint64
 ONE, FOUR, EIGHT, SIXTEEN, KIND_BITS, RULE_BITS, HALF = U(1), U(4), U(8), U(16), U(18), U(24), U(32)
@@ -62,10 +63,10 @@ def classes_4(arena: Words, addresses: U32, classes: U32) -> None:
 def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
     """IPv6 addresses [n, 2], upper and lower half -> classes [n]."""
     starts, index, bounds = arena.view(np.uint32), arena[INDEX] * TWO, arena[BOUNDS]
-    first, shift, last, steps = arena[FIRST], arena[WIDTH_SHIFT], arena[BUCKETS] - ONE, arena[STEPS]
+    first, shift, last, steps = arena[FIRST], arena[WIDTH_SHIFT], arena[BUCKETS] - TWO, arena[STEPS]
     for i in range(len(addresses)):
         high, low = addresses[i, 0], addresses[i, 1]
-        bucket = min(((max(high, first) - first) >> shift) + ONE, last) * U(high >= first)
+        bucket = (min((max(high, first) - first) >> shift, last) + ONE) * U(high >= first)
         at = bounds + U(starts[index + bucket]) * THREE
         step = ONE << steps
         while step > ONE:
@@ -78,62 +79,61 @@ def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
 
 @kernel
 def decide(
-    arena: Words, classes: U32, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16], kept: U32, rules: U32
+    arena: Words, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16], rules: U32, scratch: U32
 ) -> None:
-    """Classes, protocols and ports [n] -> rules [n], all ones for none. ``kept``: scratch [n]."""
+    """``rules`` [n]: in, the class of each flow; out, its rule, all ones for none. ``scratch``: [3, block]."""
     words, records = arena.view(np.uint32), arena[RECORDS] * TWO
-    n_kept = ZERO
-    for i in range(len(classes)):
-        protocol = protocols[i]
-        kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
-        record = records + U(classes[i]) * EIGHT
-        rules[i] = words[record + kind]
-        mixed = (kind << SIXTEEN | U(ports[i])) * MIX
-        kept[n_kept] = i
-        n_kept += U(words[record + FOUR + ((mixed >> WORD_AT) & ONE)] >> ((mixed >> BIT_AT) & FIVE_BITS)) & ONE
-    slots, shift = arena[SLOTS], arena[SLOT_SHIFT]
-    last = (ONE << (HALF - shift)) - ONE
-    is_exact = arena[EXACT] != ZERO
-    tables = arena[TABLES]
-    for each in kept[:n_kept]:
-        i = U(each)
-        protocol = protocols[i]
-        kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
-        atom = kind << SIXTEEN | U(ports[i])
-        here = U(classes[i])
-        if is_exact:
-            tag = here << KIND_BITS | atom
-            slot = ((atom * MIX + here * MIX_2) & LOW_32) >> shift
-            word = arena[slots + slot]
-            while word >> RULE_BITS != tag and word != ZERO:
-                slot = (slot + ONE) & last
+    kept, kept_class, kept_atom = scratch
+    for start in range(0, len(rules), len(kept)):
+        n_kept = ZERO
+        for flow in range(start, min(start + len(kept), len(rules))):
+            protocol, here = protocols[flow], U(rules[flow])
+            kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
+            record = records + here * EIGHT
+            rules[flow] = words[record + kind]
+            atom = kind << SIXTEEN | U(ports[flow])
+            kept[n_kept], kept_class[n_kept], kept_atom[n_kept] = flow, here, atom
+            bits = words[record + FOUR + ((atom * MIX >> WORD_AT) & ONE)]
+            n_kept += U(bits >> ((atom * MIX >> BIT_AT) & FIVE_BITS)) & ONE
+        if arena[EXACT] != ZERO:
+            slots, shift = arena[SLOTS], arena[SLOT_SHIFT]
+            last = (ONE << (HALF - shift)) - ONE
+            for each in range(n_kept):
+                here, atom = U(kept_class[each]), U(kept_atom[each])
+                slot = ((atom * MIX + here * MIX_2) & LOW_32) >> shift
                 word = arena[slots + slot]
-            if word != ZERO:
-                rules[i] = word & RULE_MASK
+                while word >> RULE_BITS != (here << KIND_BITS | atom) and word != ZERO:
+                    slot = (slot + ONE) & last
+                    word = arena[slots + slot]
+                if word != ZERO:
+                    rules[kept[each]] = word & RULE_MASK
         else:
-            slot = ((atom * MIX) & LOW_32) >> shift
-            word = arena[slots + slot * TWO]
-            while word != atom and word != ZERO:
-                slot = (slot + ONE) & last
-                word = arena[slots + slot * TWO]
-            if word != ZERO:
-                word = arena[slots + slot * TWO + ONE]
-                at, size, wanted = tables + (word >> HALF), word & LOW_32, here << HALF | LOW_32
-                while size > ONE:
-                    half = size >> ONE
-                    at += half * U(arena[at + half] <= wanted)
-                    size -= half
-                rules[i] = min(rules[i], np.uint32(arena[at] & LOW_32))
+            slots, shift, tables = arena[SLOTS], arena[SLOT_SHIFT], arena[TABLES]
+            last = (ONE << (HALF - shift)) - ONE
+            for each in range(n_kept):
+                here, atom = U(kept_class[each]), U(kept_atom[each])
+                slot = ((atom * MIX) & LOW_32) >> shift
+                while arena[slots + slot * TWO] != atom and arena[slots + slot * TWO] != ZERO:
+                    slot = (slot + ONE) & last
+                if arena[slots + slot * TWO] == atom:
+                    place = arena[slots + slot * TWO + ONE]
+                    at, size, wanted = tables + (place >> HALF), place & LOW_32, here << HALF | LOW_32
+                    while size > ONE:
+                        half = size >> ONE
+                        at += half * U(arena[at + half] <= wanted)
+                        size -= half
+                    rules[kept[each]] = min(U(rules[kept[each]]), arena[at] & LOW_32)
 
 
 def match(
     arena: Words, addresses: U32 | Words, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16]
 ) -> npt.NDArray[np.int32]:
     """Flows [n] -> rules [n], -1 for none; the arrays are checked by the caller."""
-    classes, kept, rules = np.empty((3, len(addresses)), np.uint32)
+    rules = np.empty(len(addresses), np.uint32)
     if addresses.dtype == np.uint32:
-        classes_4(arena, np.ascontiguousarray(addresses, np.uint32), classes)
+        classes_4(arena, np.ascontiguousarray(addresses, np.uint32), rules)
     else:
-        classes_6(arena, np.ascontiguousarray(addresses, np.uint64), classes)
-    decide(arena, classes, np.ascontiguousarray(protocols), np.ascontiguousarray(ports), kept, rules)
+        classes_6(arena, np.ascontiguousarray(addresses, np.uint64), rules)
+    scratch = np.empty((3, BLOCK), np.uint32)
+    decide(arena, np.ascontiguousarray(protocols), np.ascontiguousarray(ports), rules, scratch)
     return rules.view(np.int32)

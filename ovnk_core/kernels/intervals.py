@@ -130,10 +130,10 @@ def classify(entries: tuple[Ints, ...], around: Ints, classes: tuple[Outs, ...])
 
 @kernel
 def port_tables(live: tuple[Ints, ...], last: Ints, tables: tuple[Outs, ...]) -> tuple[int, int]:
-    """Live entries sorted by atom, then class -> (number of tables, of intervals); the rest is written into ``tables``.
+    """Live entries sorted by atom, then class -> (number of tables, of intervals); the rest is written to ``tables``.
 
-    ``live``: columns class, atom, rule; ``last``: of ``nest``. ``tables``: atom and first interval [per table, and one
-    more], first class and rule [per interval, 2 * entries + tables], and a scratch column of ``2 * DEPTH``.
+    ``live``: columns class, atom, rule [n]; ``last``: of ``classify``. ``tables``: atom and first interval [per table,
+    and one more], first class and rule [per interval, up to 3 * n], scratch [2 * DEPTH].
     Table t covers every class: its interval i holds from ``starts[i]`` up to the next interval's start.
     """
     live_class, live_atom, live_rule = live
@@ -153,8 +153,11 @@ def port_tables(live: tuple[Ints, ...], last: Ints, tables: tuple[Outs, ...]) ->
                 starts[size], values[size], stack[DEPTH] = 0, NONE, NONE
                 size += 1
             at += 1
-            depth += 1
-            rule = min(rule, stack[DEPTH + depth - 1])
+            rule = min(rule, stack[DEPTH + depth])
+            if (
+                depth == 0 or stack[depth] != last[start]
+            ):  # what ends together needs one place: so many repeats may come
+                depth += 1
             stack[depth], stack[DEPTH + depth] = last[start], rule
         if starts[size - 1] == start:
             size -= 1

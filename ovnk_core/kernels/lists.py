@@ -62,10 +62,11 @@ def _plain(columns: Columns) -> tuple[list[int], list[int], list[int], list[int]
     order = sorted(range(n_live), key=live[1].__getitem__)
     sorted_live = tuple([each[at] for at in order] for each in live)
     names, firsts, starts, values = ([0] * size for size in (n_live, n_live + 1, 3 * n_live + 1, 3 * n_live + 1))
-    n_tables, _ = port_tables.py_func(sorted_live, last, (names, firsts, starts, values, [0] * (2 * DEPTH)))
+    n_tables, size = port_tables.py_func(sorted_live, last, (names, firsts, starts, values, [0] * (2 * DEPTH)))
+    tables = names[:n_tables], firsts[: n_tables + 1], starts[:size], values[:size]
     high, low, nodes = (each[:n_bounds] for each in bounds)
     classes = [class_of[node] for node in nodes]
-    return high, low, classes, best[: 4 * n_classes], (names[:n_tables], firsts, starts, values)
+    return high, low, classes, best[: 4 * n_classes], tables
 
 
 def _sorted(columns: Columns) -> tuple[tuple[list[int], ...], list[int], list[int]]:

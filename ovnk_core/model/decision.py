@@ -78,7 +78,7 @@ class DnsDecision(Value, frozen=True, kw_only=True, gc=False):
 class Decisions(Value, frozen=True, kw_only=True):
     """Everything recorded, as one value that can be saved to a file or read back from the northbound.
 
-    ``nodes`` by node name, ``pods`` by ``NS/NAME``, ``dns`` by DNS name; ``accepted``: last accepted versions of objects.
+    ``nodes`` by node name, ``pods`` by ``NS/NAME``, ``dns`` by DNS name; ``accepted``: last accepted versions.
     """
 
     nodes: dict[str, NodeDecision] = {}

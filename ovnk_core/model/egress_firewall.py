@@ -9,7 +9,7 @@ from typing import assert_never
 
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import BITS, Cidr
-from ovnk_core.terms.label import LabelSelector
+from ovnk_core.terms.label import Labels, LabelSelector
 from ovnk_core.terms.port import TRANSPORTS, Protocol, Transport
 from ovnk_core.terms.struct import Key
 
@@ -63,9 +63,11 @@ class FirewallRule(Key, frozen=True, cache_hash=True):
 
 
 class EgressFirewall(Declared, frozen=True, kw_only=True):
-    """At most ``MAX_RULES`` rules. ``blocked`` is the reason when a refused object with nothing accepted before it is
+    """At most ``MAX_RULES`` rules. ``labels`` and ``annotations`` are only shown. ``blocked`` is the reason when a refused object with nothing accepted before it is
     stood in for: nothing leaves the namespace then, except DNS to the pods' own nodes (15.5.1.1)."""
 
+    labels: Labels = ()
+    annotations: Labels = ()
     rules: tuple[FirewallRule, ...] = ()
     blocked: str = ""
 

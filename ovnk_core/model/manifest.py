@@ -166,6 +166,9 @@ def _policy(item: NetworkPolicy, metadata: dict[str, Any]) -> dict[str, Any]:
 
 
 def _firewall(item: EgressFirewall, metadata: dict[str, Any]) -> dict[str, Any]:
+    _set_labels(metadata, item.labels)
+    if item.annotations:
+        metadata["annotations"] = dict(item.annotations)
     return {"spec": {"egress": [rule_manifest(rule) for rule in item.rules]}}
 
 

@@ -88,9 +88,8 @@ def _accepted(actual: Actual) -> Iterator[str]:
     for row_id, row in _owned(actual, "Address_Set"):
         ids = row.get("external_ids")
         if row_id.owner.kind == "EgressFirewall" and isinstance(ids, Mapping):
-            parts = {
-                key.removeprefix(ACCEPTED_KEY): str(text) for key, text in ids.items() if key.startswith(ACCEPTED_KEY)
-            }
+            texts = {str(key): str(text) for key, text in ids.items()}
+            parts = {key.removeprefix(ACCEPTED_KEY): texts[key] for key in texts if key.startswith(ACCEPTED_KEY)}
             if parts and (text := joined_record(parts)):
                 yield text
     for row in actual.get(GLOBAL_TABLE, {}).values():

@@ -53,7 +53,7 @@ class ResolverSettings(Value, frozen=True, kw_only=True):
 class NameStatus(Value, frozen=True, kw_only=True):
     """One name. Times are Unix seconds: ``due_s`` of the next question (infinity: only a feed tells of it), ``heard_s``
     of the last word on the name, ``failed_s`` of the last failure of the current row of ``failures``. ``warnings``:
-    what was not used of the last answer, and that the answer in use is old."""
+    what was not used of the last answer, that the answer in use is old, or that the newest is not in force yet."""
 
     name: str
     due_s: float
@@ -159,6 +159,8 @@ class Resolver:
             age = "from the record" if heard_s is None else f"{self._clock.now() - heard_s:.0f} s old"
             using = f"; the last answer, {age}, stays in use" if state.decision else "; nothing is known of it yet"
             warnings.append(f"{state.name}: {state.failure}{using}")
+        if self.problem and state.name in self._changed:
+            warnings.append(f"{state.name}: what was heard last is not in force yet ({self.problem})")
         return NameStatus(
             name=state.name,
             due_s=state.due_s if self._may_ask(state.name) else math.inf,

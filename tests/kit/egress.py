@@ -7,7 +7,7 @@ Whatever is asked is asked of all three engines, which must agree (``Tracer`` ra
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.flows.table import FlowTable
@@ -134,7 +134,7 @@ class World:
         self,
         target: str,
         port: int | None = 443,
-        protocol: Protocol = "tcp",
+        protocol: str = "tcp",
         *,
         source: str = WEB,
         state: ConnectionState = "new",
@@ -145,16 +145,16 @@ class World:
         question = Question(
             source=_end(source),
             target=_end(target),
-            protocol=protocol,
+            protocol=cast(Protocol, protocol),
             port=None if protocol == "icmp" else port,
             state=state,
         )
         return self._tracer.ask(question, "all")
 
-    def allows(self, target: str, port: int | None = 443, protocol: Protocol = "tcp", *, source: str = WEB) -> bool:
+    def allows(self, target: str, port: int | None = 443, protocol: str = "tcp", *, source: str = WEB) -> bool:
         return self.ask(target, port, protocol, source=source).verdict == "allow"
 
-    def decider(self, target: str, port: int | None = 443, protocol: Protocol = "tcp", *, source: str = WEB) -> int | None:
+    def decider(self, target: str, port: int | None = 443, protocol: str = "tcp", *, source: str = WEB) -> int | None:
         """Index of the firewall's rule that decided; None where none did."""
         steps = self.ask(target, port, protocol, source=source).steps
         found = [step.rule for step in steps if step.object is not None and step.object.kind == "EgressFirewall"]

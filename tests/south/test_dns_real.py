@@ -57,7 +57,7 @@ async def test_records_that_change_are_followed(dnsmasq: Dnsmasq) -> None:
 
 
 async def test_a_name_that_goes_away_and_a_server_that_does(dnsmasq: Dnsmasq) -> None:
-    bench = Bench(dnsmasq.address, timeout_s=0.2)
+    bench = Bench(dnsmasq.address, timeout_s=0.8)
     async with bench.running(WWW, GONE):
         assert (bench.live(WWW), bench.live(GONE)) == (["192.0.2.1"], [])
         dnsmasq.hosts({})
@@ -112,7 +112,7 @@ def sets(server: OvsdbServer) -> dict[str, list[str]]:
 
 
 async def test_address_sets_follow_and_outlive_the_dns(dnsmasq: Dnsmasq, own_server: OvsdbServer) -> None:
-    asking = ResolverSettings(servers=(dnsmasq.address,), grace_s=0.0, timeout_s=0.3)
+    asking = ResolverSettings(servers=(dnsmasq.address,), grace_s=0.0, timeout_s=0.8)
     async with ControlPlane(NativeNorthbound(own_server.address), resolver=asking) as plane:
         receipt = await plane.apply(RULES)
         assert receipt.is_accepted

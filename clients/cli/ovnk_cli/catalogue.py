@@ -4,8 +4,12 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "completion": ("ovnk_cli.commands.completion", "Print the completion script of a shell."),
+    "describe": ("ovnk_cli.commands.objects", "Describe egress firewalls: rules, status, DNS names."),
+    "diff": ("ovnk_cli.commands.diff", "What changes between two sets of files: rules, connections, rows."),
+    "dns": ("ovnk_cli.commands.dns", "Which addresses a DNS name has, or had at a time."),
     "firewall": ("ovnk_cli.commands.firewall", "Which rule of an egress firewall decides each of many flows."),
     "flows": ("ovnk_cli.commands.show", "List the logical flows that the objects lead to."),
+    "get": ("ovnk_cli.commands.objects", "Show egress firewalls with their status."),
     "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
     "lint": ("ovnk_cli.commands.lint", "Find rules that do nothing, or that deny too much or too little."),
     "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),

@@ -13,8 +13,9 @@ from ovnk_core.cluster import Cluster
 from ovnk_core.errors import ObjectError
 from ovnk_core.ingest.decisions import read_decisions
 from ovnk_core.ingest.load import Loaded, load
-from ovnk_core.model.decision import Decisions
-from ovnk_core.terms.address import BITS, Family
+from ovnk_core.ingest.parse_egress_firewall import dns_name
+from ovnk_core.model.decision import Decisions, DnsDecision
+from ovnk_core.terms.address import BITS, Address, Family, parse_address
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import Settings
 
@@ -29,6 +30,7 @@ class Input(Value, frozen=True, kw_only=True):
     platform: str
     node_prefix: str
     max_file_bytes: int
+    dns: tuple[str, ...] = ()
 
     @property
     def settings(self) -> Settings:
@@ -43,6 +45,18 @@ class Input(Value, frozen=True, kw_only=True):
         except OSError as error:
             raise click.UsageError(f"--decisions {self.decisions_file}: {error.strerror}") from error
         return read_decisions(text, source=self.decisions_file)
+
+    def stated(self) -> dict[str, DnsDecision]:
+        """What ``--dns`` says names stand for."""
+        found: dict[str, set[Address]] = {}
+        for text in self.dns:
+            name, _, listed = text.partition("=")
+            try:
+                addresses = {parse_address(each.strip()) for each in listed.split(",")}
+                found.setdefault(dns_name(name).name, set()).update(addresses)
+            except ValueError as reason:
+                raise click.UsageError(f"--dns {text}: {reason}") from None
+        return {name: _decided(tuple(sorted(addresses))) for name, addresses in found.items()}
 
     def load(self) -> Loaded:
         """Read everything; progress on stderr for big inputs."""
@@ -60,6 +74,10 @@ class Input(Value, frozen=True, kw_only=True):
         if shown:
             say(f"loaded {loaded.bytes >> 20} MiB in {loaded.seconds:.1f} s")
         return loaded
+
+
+def _decided(addresses: tuple[Address, ...]) -> DnsDecision:
+    return DnsDecision(live=addresses, sticky=addresses, answer=addresses)
 
 
 def _prefixes(text: str) -> tuple[tuple[Family, int], ...]:
@@ -92,6 +110,8 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
     loaded = given.load()
     cluster = Cluster(settings=given.settings, decisions=recorded)
     cluster.replace(loaded)
+    if given.dns:
+        cluster.decide_dns(given.stated())
     if not quiet:
         _summarise(loaded, cluster)
         if recorded is None and (cluster.decisions.nodes or cluster.decisions.pods):

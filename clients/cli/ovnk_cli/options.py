@@ -22,9 +22,9 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     return value
 
 
-def _remotes(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _remotes(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     """``memory``, or the addresses of one database's servers with commas between them."""
-    for remote in [] if value == "memory" else value.split(","):
+    for remote in [] if value in (None, "memory") else value.split(","):
         fault = remote_fault(remote.strip())
         if fault:
             raise click.BadParameter(f"{remote!r}: {fault}", ctx, param)
@@ -101,6 +101,26 @@ def input_options(function: F) -> F:
     return function
 
 
+def _stated(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    for text in value:
+        name, equals, addresses = text.partition("=")
+        if not name or not equals or not addresses:
+            raise click.BadParameter(f"{text!r}: write NAME=ADDRESS[,ADDRESS...]", ctx, param)
+    return value
+
+
+def dns_option(function: F) -> F:
+    """``--dns``: what DNS names answer, where there is no resolver."""
+    return click.option(
+        "--dns",
+        "dns",
+        multiple=True,
+        callback=_stated,
+        metavar="NAME=ADDRESS[,...]",
+        help="What a DNS name stands for, instead of what is on record; may be given several times.",
+    )(function)
+
+
 def output_option(*choices: str, default: str = "table") -> Callable[[F], F]:
     """``-o`` with the formats a command has."""
     return click.option(
@@ -108,28 +128,34 @@ def output_option(*choices: str, default: str = "table") -> Callable[[F], F]:
     )
 
 
-def northbound_options(function: F) -> F:
+def northbound_options(*, is_required: bool = True) -> Callable[[F], F]:
     """Which northbound database, and through which driver."""
-    for option in reversed(
-        (
-            click.option(
-                "--northbound",
-                required=True,
-                callback=_remotes,
-                metavar="ADDRESS",
-                help="unix:PATH, tcp:HOST:PORT (several with commas), or memory.",
-            ),
-            click.option("--driver", type=click.Choice(["native", "ovsdbapp"]), default="native", show_default=True),
-            click.option(
-                "--timeout",
-                type=float,
-                default=30.0,
-                callback=_seconds,
-                show_default=True,
-                metavar="SECONDS",
-                help="Bounds connecting, and each wait for an acknowledgement.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+
+    def decorate(function: F) -> F:
+        for option in reversed(
+            (
+                click.option(
+                    "--northbound",
+                    required=is_required,
+                    callback=_remotes,
+                    metavar="ADDRESS",
+                    help="unix:PATH, tcp:HOST:PORT (several with commas), or memory.",
+                ),
+                click.option(
+                    "--driver", type=click.Choice(["native", "ovsdbapp"]), default="native", show_default=True
+                ),
+                click.option(
+                    "--timeout",
+                    type=float,
+                    default=30.0,
+                    callback=_seconds,
+                    show_default=True,
+                    metavar="SECONDS",
+                    help="Bounds connecting, and each wait for an acknowledgement.",
+                ),
+            )
+        ):
+            function = option(function)
+        return function
+
+    return decorate

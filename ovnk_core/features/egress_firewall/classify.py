@@ -52,7 +52,8 @@ class FirewallClassifier:
         import numpy as np
 
         found = self._classifier.match_many(family, addresses, protocols, ports)
-        return np.maximum(found - np.int32(1), np.int32(NONE))
+        rules: NDArray[np.int32] = np.maximum(found - np.int32(1), np.int32(NONE))
+        return rules
 
 
 def protocol_number(protocol: str, family: int) -> int:

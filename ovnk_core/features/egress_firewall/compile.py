@@ -15,14 +15,15 @@ Cost of an edit: about one pass over the list (splice, layering, grouping) and t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from ovnk_core.engine.relation import RelationView
 from ovnk_core.engine.table import SetTable
 from ovnk_core.kernels.layering import ANY_PORT, Entry, Layering
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.egress_firewall import (
+    MAX_RULES,
     Destination,
     DnsName,
     EgressFirewall,
@@ -40,6 +41,8 @@ from ovnk_core.terms.struct import Key
 from ovnk_core.topology.logging import ACL_LOGGING
 from ovnk_core.topology.place import CLUSTER_NETWORK
 
+K = TypeVar("K")
+V = TypeVar("V")
 TOP_PRIORITY = 10_000
 """Of layer 0, or of rule 0 where each rule has a row; the band ends at 2001."""
 EVERYTHING = (cidr("0.0.0.0/0"), cidr("::/0"))
@@ -108,25 +111,24 @@ def rules_in_force(firewall: EgressFirewall) -> tuple[FirewallRule, ...]:
 
 Rows = dict[FirewallRow, list[int]]
 """Row -> indexes of the rules it stands for, ascending."""
+Alike = tuple[bool, tuple[FirewallPort, ...], str]
+"""What rules of one row have in common: verdict, ports, and the kind of destination."""
 
 
 def merged(rules: Sequence[FirewallRule], layers: Mapping[int, int], reach: Reach) -> Rows:
     """Rules and layers by index (negative: unreachable) -> rows that share everything but the destination."""
-    alike: dict[tuple[bool, tuple[FirewallPort, ...], Any], dict[int, list[int]]] = {}
-    kind_of = reach.kinds
+    found: dict[Alike, dict[int, list[int]]] = {}
+    alike_of = reach.alike
     for index, layer in layers.items():
         if layer >= 0:
-            rule = rules[index]
-            by_layer = alike.setdefault((rule.allow, rule.ports, kind_of[rule.to]), {})
+            by_layer = found.setdefault(alike_of[rules[index]], {})
             by_layer.setdefault(layer, []).append(index)
     rows: Rows = {}
-    for (allow, ports, kind), by_layer in alike.items():
-        deepest_first = sorted(by_layer, reverse=True)
-        for rank, layer in enumerate(deepest_first):
+    for alike, by_layer in found.items():
+        for rank, layer in enumerate(sorted(by_layer, reverse=True)):
             indexes = by_layer[layer]
-            to = _row_destination([rules[index].to for index in indexes], kind)
-            label = f"{_class_label(allow, ports, kind)}/{rank}"
-            rows[FirewallRow(allow, ports, to, label, TOP_PRIORITY - layer)] = indexes
+            to = _row_destination([rules[index].to for index in indexes], alike[2])
+            rows[reach.row(alike, to, rank, TOP_PRIORITY - layer)] = indexes
     return rows
 
 
@@ -141,7 +143,7 @@ def one_each(rules: Sequence[FirewallRule], layers: Mapping[int, int], reach: Re
     return rows
 
 
-def _row_destination(found: Sequence[Destination], kind: Any) -> RowDestination:
+def _row_destination(found: Sequence[Destination], kind: str) -> RowDestination:
     first = found[0]
     if not isinstance(first, Cidr):
         return first
@@ -149,11 +151,6 @@ def _row_destination(found: Sequence[Destination], kind: Any) -> RowDestination:
         return OneCidr(first, kind == WIDE)
     families: set[Family] = {each.family for each in found if isinstance(each, Cidr)}
     return AddressesOf(tuple(sorted(families)), kind == WIDE)
-
-
-def _class_label(allow: bool, ports: tuple[FirewallPort, ...], kind: Any) -> str:
-    said = ",".join(f"{each.protocol}:{each.port}" for each in ports) or "any"
-    return f"{'Allow' if allow else 'Deny'}/{said}/{kind}"
 
 
 # ------------------------------------------------------------------------------------------- what a rule can reach
@@ -167,7 +164,9 @@ class Reach:
     def __init__(self, network: ClusterNetwork) -> None:
         self.families = frozenset(network.families)
         self.exempt = never_filtered(network)
-        self.kinds = _Kinds(self)
+        self.kinds = _Memo(self.kind)
+        self.alike = _Memo(self._alike)
+        self._rows: dict[tuple[Alike, RowDestination, int, int], FirewallRow] = {}
 
     def kind(self, to: Destination) -> str:
         if isinstance(to, DnsName):
@@ -178,6 +177,22 @@ class Reach:
             return NOWHERE
         return WIDE if any(block.overlaps(to) for block in self.exempt) else PLAIN
 
+    def _alike(self, rule: FirewallRule) -> Alike:
+        return rule.allow, rule.ports, self.kinds[rule.to]
+
+    def row(self, alike: Alike, to: RowDestination, rank: int, priority: int) -> FirewallRow:
+        """A row, the same object as long as it says the same: making and hashing thousands per edit is most of one."""
+        key = (alike, to, rank, priority)
+        found = self._rows.get(key)
+        if found is None:
+            if len(self._rows) > 4 * MAX_RULES:
+                self._rows.clear()
+            allow, ports, kind = alike
+            said = ",".join(f"{each.protocol}:{each.port}" for each in ports) or "any"
+            label = f"{'Allow' if allow else 'Deny'}/{said}/{kind}/{rank}"
+            found = self._rows[key] = FirewallRow(allow, ports, to, label, priority)
+        return found
+
     def entry(self, rule: FirewallRule) -> Entry:
         """The rule as the layering sees it: names and node selectors may stand for anything."""
         to = rule.to
@@ -185,13 +200,15 @@ class Reach:
         return Entry(rule.allow, prefix, _numbers(rule.ports))
 
 
-class _Kinds(dict[Destination, str]):
-    def __init__(self, reach: Reach) -> None:
-        super().__init__()
-        self._reach = reach
+class _Memo(dict[K, V]):
+    """A function's answers, kept."""
 
-    def __missing__(self, to: Destination) -> str:
-        found = self[to] = self._reach.kind(to)
+    def __init__(self, function: Callable[[K], V]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, key: K) -> V:
+        found = self[key] = self._function(key)
         return found
 
 

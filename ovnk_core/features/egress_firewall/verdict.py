@@ -113,14 +113,20 @@ def _given(rule: FirewallRule, packet: Packet, names: Names) -> str:
     if not isinstance(rule.to, DnsName):
         return ""
     decision = names.dns(rule.to.name)
-    since = None
-    for change in decision.history if decision is not None else ():
-        if packet.target not in change.addresses:
-            since = None
-        elif since is None:
-            since = change.at_s
-    when = f" since {utc(since)}" if since is not None else ""
+    since_s = None if decision is None else answered_since(decision, packet.target)
+    when = f" since {utc(since_s)}" if since_s is not None else ""
     return f"; {rule.to.name} has {packet.target}{when}"
+
+
+def answered_since(decision: DnsDecision, address: Address) -> float | None:
+    """Since when (Unix seconds) a name has had an address without interruption; None if its history does not say."""
+    since_s = None
+    for change in decision.history:
+        if address not in change.addresses:
+            since_s = None
+        elif since_s is None:
+            since_s = change.at_s
+    return since_s
 
 
 def utc(at_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import anyio
@@ -9,9 +10,11 @@ import pytest
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.control_plane import ControlPlane
-from ovnk_core.errors import NotFound
+from ovnk_core.errors import NotFound, SchemaError
+from ovnk_core.ingest.decisions import read_decisions
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsChange, DnsDecision
+from ovnk_core.model.manifest import decisions_manifest
 from ovnk_core.nb.desired import MEMBER
 from ovnk_core.northbound.memory import MemoryDatabase, MemoryNorthbound
 from ovnk_core.runtime.resolver import ResolverSettings
@@ -149,3 +152,16 @@ async def test_no_server_is_a_status_not_a_crash() -> None:
         await plane.apply(firewall(WWW))
         await plane.resolve_dns(10.0)
         assert plane.dns_status()[WWW].failure == "no DNS server is configured"
+
+
+async def test_a_pushed_name_is_read_like_a_declared_one() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        one = (parse_address("192.0.2.1"),)
+        await plane.push_dns(DnsAnswer(name="WWW.Bücher.example.", addresses=one))
+        await plane.push_dns(DnsAnswer(name="*.example.com", addresses=one))
+        assert list(plane.decisions.dns) == ["*.example.com", "www.xn--bcher-kva.example"]
+        for name in ("", "a b", 'x" || ip4', "a.*.example.com", "192.0.2.1", "x" * 64):
+            with pytest.raises(SchemaError):
+                await plane.push_dns(DnsAnswer(name=name, addresses=one))
+        saved = json.dumps(decisions_manifest(plane.decisions)).encode()
+        assert read_decisions(saved, source="saved.json") == plane.decisions

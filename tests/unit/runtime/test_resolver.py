@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import pytest_asyncio
 
@@ -19,7 +20,7 @@ from tests.kit.resolver import DUAL, Bench, texts
 
 pytestmark = pytest.mark.asyncio
 WWW = "www.example.com"
-SOON_S = 0.05
+SOON_S = 0.3
 """A real timeout: how long a silent server is waited for."""
 PATIENT_S = 5.0
 
@@ -140,7 +141,7 @@ async def test_the_next_server_is_asked_after_a_timeout(server: DnsServer, fault
         found = await ask(WWW, 4, (server.address, second.address), SOON_S)
         assert texts(found.addresses) == ["192.0.2.5"]
     found = await ask(WWW, 4, (server.address,), SOON_S)
-    assert (found.outcome, found.reason) == ("timeout", f"{server.address} gave no answer in 0.05 s")
+    assert (found.outcome, found.reason) == ("timeout", f"{server.address} gave no answer in 0.3 s")
 
 
 async def test_denials_are_not_asked_around(server: DnsServer) -> None:
@@ -230,7 +231,7 @@ async def test_ttls_are_clamped(server: DnsServer, ttl: int, pause_s: float) -> 
 
 async def test_failures_keep_the_answer_and_say_so(server: DnsServer) -> None:
     server.says(WWW, "A", a(WWW, "192.0.2.1"), SERVFAIL, REFUSED, SILENT, SERVFAIL, a(WWW, "192.0.2.1"))
-    bench = Bench(server.address, timeout_s=0.2)
+    bench = Bench(server.address, timeout_s=0.8)
     async with bench.running(WWW):
         await bench.after(60)
         for failures, (text, pause_s) in enumerate(
@@ -347,17 +348,23 @@ async def test_at_most_so_many_questions_at_once(server: DnsServer) -> None:
     names = [f"n{index}.example.com" for index in range(40)]
     for name in names:
         server.says(name, "A", SILENT)
-    bench = Bench(server.address, timeout_s=0.3)
+    bench = Bench(server.address, timeout_s=60.0)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(bench.resolver.run)
         bench.resolver.want(names)
-        with anyio.move_on_after(0.2):
-            await bench.settled()
+        with anyio.fail_after(20):
+            while len(server.asked) < 16:
+                await anyio.sleep(0.001)
+        for _ in range(100):
+            await anyio.lowlevel.checkpoint()
         assert len(server.asked) == 16
-        await bench.settled()
-        assert len(server.asked) == 40
-        assert all(each.failures == 1 for each in bench.resolver.status().values())
         tasks.cancel_scope.cancel()
+    for name in names:
+        server.says(name, "A", a(name, "192.0.2.1"))
+    bench = Bench(server.address)
+    async with bench.running(*names):
+        assert len(bench.decisions) == 40
+        assert len(bench.published) < 40, "answers that come close together are handed over together"
 
 
 async def test_recorded_answers_stand_until_somebody_knows_better(server: DnsServer) -> None:
@@ -417,6 +424,7 @@ async def test_what_could_not_be_handed_over_is_tried_again(server: DnsServer) -
             while not bench.resolver.problem:
                 await anyio.sleep(0.001)
         assert bench.resolver.problem == "the core is busy"
+        assert "not in force yet (the core is busy)" in bench.resolver.status()[WWW].warnings[0]
         bench.refusal = None
         await bench.after(5)
         assert (bench.live(WWW), bench.resolver.problem) == (["192.0.2.1"], "")
@@ -457,16 +465,16 @@ async def test_resolving_once_ends_at_its_deadline(server: DnsServer) -> None:
 async def test_a_caller_that_gives_up_leaves_the_name_to_the_loop(server: DnsServer) -> None:
     server.says(WWW, "A", SILENT, a(WWW, "192.0.2.1"))
     bench = Bench(server.address, timeout_s=60.0)
-    async with anyio.create_task_group() as caller:
-        caller.start_soon(bench.resolver.resolve_once, [WWW], 1000.0)
-        with anyio.fail_after(20):
-            while not server.asked:
-                await anyio.sleep(0.001)
-        async with anyio.create_task_group() as tasks:
+    async with anyio.create_task_group() as tasks:
+        async with anyio.create_task_group() as caller:
+            caller.start_soon(bench.resolver.resolve_once, [WWW], 1000.0)
+            with anyio.fail_after(20):
+                while not server.asked:
+                    await anyio.sleep(0.001)
             tasks.start_soon(bench.resolver.run)
-            await anyio.lowlevel.checkpoint()
+            for _ in range(5):
+                await anyio.lowlevel.checkpoint()
             caller.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await bench.settled()
-            tasks.cancel_scope.cancel()
-    assert bench.live(WWW) == ["192.0.2.1"]
+        await bench.settled()
+        assert bench.live(WWW) == ["192.0.2.1"]
+        tasks.cancel_scope.cancel()

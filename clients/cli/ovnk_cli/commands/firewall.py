@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ovnk_cli.inputs import Input, offline
-from ovnk_cli.options import input_options
+from ovnk_cli.options import dns_option, input_options
 from ovnk_cli.output import say
 from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
 from ovnk_core.trace.scene import Scene
@@ -31,6 +31,7 @@ def _format(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @firewall.command()
 @input_options
+@dns_option
 @click.option("-n", "--namespace", required=True, metavar="NS", help="Whose firewall is asked.")
 @click.option(
     "--flows",

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ovnk_cli.inputs import Input, offline
-from ovnk_cli.options import input_options, output_option
+from ovnk_cli.options import dns_option, input_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_cli.sarif import sarif
 from ovnk_core.analysis.finding import SEVERITIES, Finding, Severity
@@ -17,6 +17,7 @@ from ovnk_core.analysis.firewall_lint import lint_firewalls
 
 @click.command()
 @input_options
+@dns_option
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES),

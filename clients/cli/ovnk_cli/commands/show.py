@@ -9,6 +9,7 @@ import click
 from ovnk_cli.inputs import Input, offline, remarks, report
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, table
+from ovnk_core.analysis.firewall_rows import RuleAt, rules_of_rows
 from ovnk_core.errors import ObjectError
 from ovnk_core.flows.flow import STAGES
 from ovnk_core.flows.listing import list_flows
@@ -18,6 +19,8 @@ from ovnk_core.nb.row import RowId
 from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.reconcile.listing import ListedRow, list_rows
+
+SHOWN_RULES = 8
 
 
 def owner_document(row_id: RowId) -> dict[str, str]:
@@ -37,6 +40,15 @@ def error_document(error: ObjectError) -> dict[str, Any]:
     }
 
 
+Rules = dict[RowId, tuple[RuleAt, ...]]
+
+
+def rules_document(rules: Rules, row_id: RowId) -> dict[str, Any]:
+    """``rules`` of a row that stands for rules of an egress firewall; nothing for any other."""
+    found = [{"rule": each.rule, "source": each.source} for each in rules.get(row_id, ())]
+    return {"rules": found} if found else {}
+
+
 @click.command()
 @input_options
 @output_option("table", "wide", "json", "yaml", "name")
@@ -44,9 +56,11 @@ def rows(output: str, **given: Any) -> None:
     """List the northbound rows that the objects lead to."""
     found = offline(Input(**given))
     listed = list_rows(found.cluster.engine, parse_schema(SCHEMA))
+    rules = rules_of_rows(found.cluster) if output in ("wide", "json", "yaml") else {}
     if output in ("json", "yaml"):
         documents = [
             {"table": row.table, "uuid": row.uuid, "owner": owner_document(row.owner), "columns": row.columns}
+            | rules_document(rules, row.owner)
             for row in listed
         ]
         emit({"rows": documents}, output)
@@ -56,10 +70,16 @@ def rows(output: str, **given: Any) -> None:
     else:
         head, cells = ["TABLE", "OWNER", "ROLE", "NAME OR MATCH"], [_row_cells(row) for row in listed]
         if output == "wide":
-            head.append("UUID")
-            cells = [[*line, row.uuid] for line, row in zip(cells, listed, strict=True)]
+            head += ["UUID", "RULES"]
+            cells = [[*line, row.uuid, _numbers(rules, row.owner)] for line, row in zip(cells, listed, strict=True)]
         table(head, cells)
     raise click.exceptions.Exit(found.exit_code)
+
+
+def _numbers(rules: Rules, row_id: RowId) -> str:
+    """Indexes of a row's rules, the first few."""
+    numbers = [str(each.rule) for each in rules.get(row_id, ())]
+    return ",".join(numbers[:SHOWN_RULES]) + (f",+{len(numbers) - SHOWN_RULES}" if len(numbers) > SHOWN_RULES else "")
 
 
 def _row_cells(row: ListedRow) -> list[str]:
@@ -70,7 +90,7 @@ def _row_cells(row: ListedRow) -> list[str]:
 
 @click.command()
 @input_options
-@output_option("table", "json", "yaml")
+@output_option("table", "wide", "json", "yaml")
 @click.option("--datapath", metavar="NAME", help="Only flows of one switch or router.")
 @click.option("--stage", metavar="NAME", help="Only flows of one stage, such as ls_out_acl.")
 def flows(output: str, datapath: str | None, stage: str | None, **given: Any) -> None:
@@ -87,9 +107,14 @@ def flows(output: str, datapath: str | None, stage: str | None, **given: Any) ->
         for flow in list_flows(engine, FlowTable(engine))
         if (datapath is None or datapath in flow.datapaths) and (stage is None or stage == flow.stage)
     ]
-    if output == "table":
-        cells = ((f.stage, f.priority, _some(f.datapaths), f.match, f.actions, f.owner.owner) for f in listed)
-        table(["STAGE", "PRIORITY", "DATAPATHS", "MATCH", "ACTIONS", "OWNER"], cells)
+    rules = rules_of_rows(found.cluster) if output != "table" else {}
+    if output in ("table", "wide"):
+        head = ["STAGE", "PRIORITY", "DATAPATHS", "MATCH", "ACTIONS", "OWNER"]
+        cells = [[f.stage, f.priority, _some(f.datapaths), f.match, f.actions, f.owner.owner] for f in listed]
+        if output == "wide":
+            head.append("RULES")
+            cells = [[*line, _numbers(rules, flow.owner)] for line, flow in zip(cells, listed, strict=True)]
+        table(head, cells)
     else:
         documents = [
             {
@@ -105,6 +130,7 @@ def flows(output: str, datapath: str | None, stage: str | None, **given: Any) ->
                     "owner": owner_document(flow.owner),
                 },
             }
+            | rules_document(rules, flow.owner)
             for flow in listed
         ]
         emit({"flows": documents}, output)

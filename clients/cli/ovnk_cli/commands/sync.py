@@ -43,7 +43,7 @@ def connect(address: str, driver: str) -> Northbound:
 
 @click.command()
 @input_options
-@northbound_options
+@northbound_options()
 @click.option(
     "--wait",
     "stage",
@@ -245,7 +245,7 @@ def _run(run: Callable[[], Awaitable[int]], address: str) -> int:
 
 
 @click.command()
-@northbound_options
+@northbound_options()
 @output_option("table", "json", "yaml")
 def purge(northbound: str, driver: str, timeout: float, output: str) -> None:
     """Remove exactly our rows from a northbound database."""

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from ovnk_cli.inputs import Input, offline
-from ovnk_cli.options import input_options, output_option
+from ovnk_cli.options import dns_option, input_options, output_option
 from ovnk_cli.output import API_VERSION, emit, table
 from ovnk_core.analysis.matrix import matrix as compute_matrix
 from ovnk_core.cluster import Cluster
@@ -22,7 +22,7 @@ from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.yaml_reader import Unreadable
 from ovnk_core.trace.question import PROTOCOLS, Answer, Question, QuestionError, parse_question
 from ovnk_core.trace.scene import Scene
-from ovnk_core.trace.tracer import Disagreement, Engine, Tracer
+from ovnk_core.trace.tracer import ENGINES, Disagreement, Engine, Tracer
 
 SHOWN = 80
 """Characters of an offending value that an error quotes."""
@@ -63,12 +63,12 @@ def answer_document(answer: Answer) -> dict[str, Any]:
 @click.option("--expect", type=click.Choice(["allow", "drop", "reject"]), help="Exit 1 when the verdict is another.")
 @click.option(
     "--engine",
-    type=click.Choice(["intent", "flows", "both"]),
-    default="both",
-    show_default=True,
-    help="Answer from the objects, from the logical flows, or from both, which must agree.",
+    type=click.Choice(ENGINES),
+    help="Answer from the objects (intent), from them with compiled firewalls (fast), from the logical flows, from "
+    "intent and flows (both), or from all three; several must agree. Default: both, and fast with --batch.",
 )
 @click.option("--batch", metavar="FLOWS.jsonl|-", help="One JSON question a line; one JSON answer a line.")
+@dns_option
 @output_option("text", "json", "yaml", default="text")
 def trace(
     source: str | None,
@@ -76,7 +76,7 @@ def trace(
     protocol: str,
     port: int | None,
     expect: str | None,
-    engine: Engine,
+    engine: Engine | None,
     batch: str | None,
     output: str,
     **given: Any,
@@ -90,10 +90,10 @@ def trace(
     scene = Scene(found.cluster, found.loaded.unbuilt)
     tracer = Tracer(scene, lambda: FlowTable(found.cluster.engine))
     if batch is not None:
-        raise click.exceptions.Exit(max(_batch(tracer, engine, batch, expect), found.exit_code))
+        raise click.exceptions.Exit(max(_batch(tracer, engine or "fast", batch, expect), found.exit_code))
     assert source is not None and target is not None
     try:
-        answer = tracer.ask(parse_question(source, target, protocol, port), engine)
+        answer = tracer.ask(parse_question(source, target, protocol, port), engine or "both")
     except Disagreement as error:
         raise click.ClickException(str(error)) from error
     if output == "text":
