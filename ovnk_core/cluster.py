@@ -324,18 +324,19 @@ def _is_stand_in(item: Declared) -> bool:
 
 def _unanswerable(item: Item, firewall: EgressFirewall) -> tuple[ObjectError, ...]:
     """Rules on DNS names nobody can ask for."""
+    named = [(index, rule.to) for index, rule in enumerate(firewall.rules) if isinstance(rule.to, DnsName)]
     return tuple(
         SchemaError(
             "a wildcard cannot be asked of a DNS server, only a resolver feed can answer it",
             kind=item.ref.kind,
             name=str(item.ref.key),
             path=f"spec.egress[{index}].to.dnsName",
-            value=rule.to.name,
+            value=to.name,
             fix="name the hosts one by one",
             source=item.source.at("spec", "egress", index, "to", "dnsName"),
         )
-        for index, rule in enumerate(firewall.rules)
-        if isinstance(rule.to, DnsName) and rule.to.is_wildcard
+        for index, to in named
+        if to.is_wildcard
     )
 
 

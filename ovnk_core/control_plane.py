@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import anyio
+import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
@@ -45,9 +46,10 @@ from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.ingest.parse_egress_firewall import dns_name
 from ovnk_core.ingest.text import show
+from ovnk_core.kernels.layering import warm
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
 from ovnk_core.model.object import Declared
-from ovnk_core.model.tables import DNS_DECISION, OBJECT_TABLES
+from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL, OBJECT_TABLES
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
@@ -69,6 +71,8 @@ from ovnk_core.trace.tracer import Tracer
 Stage = Literal["nb", "sb", "hv"]
 WATCH_BUFFER = 10_000
 READ_BACK_S = 0.1
+LARGE_LIST = 1_000
+"""Rules of an egress firewall from which on an edit is worth compiled code."""
 
 
 class Result(Value, frozen=True, kw_only=True):
@@ -124,7 +128,7 @@ class ControlPlane:
         self._broadcast, self._written, self._served = Broadcast(), Progress(), Progress()
         self._requests = -1
         self._lock = anyio.Lock()
-        self._wake = anyio.Event()
+        self._wake, self._edits_large_lists = anyio.Event(), anyio.Event()
         self._exit = AsyncExitStack()
         self._unbuilt: tuple[ObjectRef, ...] = ()
         self._flows: FlowTable | None = None
@@ -153,6 +157,7 @@ class ControlPlane:
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._repair)
                 tasks.start_soon(self._resolver.run)
+                tasks.start_soon(self._warm_up)
         except BaseException:
             await self._exit.aclose()
             raise
@@ -259,6 +264,8 @@ class ControlPlane:
         self._tracer = None
         if delta.sets(DNS_NAME) or delta.rows(CLUSTER_NETWORK):
             self._resolver.want(self.cluster.dns_names)
+        if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
+            self._edits_large_lists.set()
         self._broadcast.send(_events(self.revision, delta))
         self._requests += 1
         for progress in (self._written, self._served):
@@ -457,6 +464,11 @@ class ControlPlane:
     def _fail(self, error: OvnkError) -> None:
         for progress in (self._written, self._served):
             progress.fail(error)
+
+    async def _warm_up(self) -> None:
+        """Whoever edits large firewalls will do so again: load the compiled layering in a thread, once."""
+        await self._edits_large_lists.wait()
+        await anyio.to_thread.run_sync(warm, abandon_on_cancel=True)
 
     async def _repair(self) -> None:
         """Somebody else changed rows of ours: put them back."""

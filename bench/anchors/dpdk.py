@@ -2,7 +2,7 @@
 
 The driver is another process, so that neither side's memory disturbs the other's more than it must; it stays, so that
 passes of both sides can be interleaved. Each entry (prefix times port) is one ACL rule with the source port left open;
-keys are classified in bursts of 256 through an array of pointers, as the library wants them, made before the clock runs.
+keys are classified in bursts of 256 through an array of pointers, which the library wants; it is made beforehand.
 """
 
 from __future__ import annotations
@@ -83,22 +83,22 @@ class DpdkAcl:
         self.build_ms, self.add_ms, size = map(float, figures) if word == "built" else (0.0, 0.0, 0.0)
         self.nbytes = int(size)
 
-    def seconds(self, trace: int, algorithm: int = AVX2) -> float:
-        """One pass over all flows of a trace."""
-        self._say(trace, algorithm)
-        return float(self._line()) / 1e9
+    def seconds(self, trace: int, algorithm: int = AVX2, passes: int = 1) -> float:
+        """Mean of ``passes`` passes in a row over all flows of a trace."""
+        self._say(trace, algorithm, passes)
+        return float(self._line()) / 1e9 / passes
 
     def answers(self, trace: int) -> npt.NDArray[np.int32]:
         """Rule of each flow, -1 for none."""
         assert self.process.stdout is not None
-        self._say(trace, -1)
+        self._say(trace, -1, 1)
         assert self._line() == "results"
         data = self.process.stdout.read(4 * self.sizes[trace])
         return np.frombuffer(data, np.uint32).astype(np.int32) - 1
 
-    def _say(self, trace: int, algorithm: int) -> None:
+    def _say(self, trace: int, algorithm: int, passes: int) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{trace} {algorithm}\n".encode())
+        self.process.stdin.write(f"{trace} {algorithm} {passes}\n".encode())
         self.process.stdin.flush()
 
     def _line(self) -> str:

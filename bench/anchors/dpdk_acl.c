@@ -2,8 +2,8 @@
  *
  * RULES and KEYS are packed structs as below, in the machine's byte order except where a key says network order.
  * First answer: "built MILLISECONDS ADDING_MILLISECONDS BYTES", or "failed CODE".
- * Command "KEYS_NUMBER ALGORITHM" (0 scalar, 1 AVX2): one pass over all keys, answer: nanoseconds of the pass.
- * Command "KEYS_NUMBER -1": answer: "results", then one uint32 per key: number of the rule plus one, 0 for none.
+ * Command "KEYS_NUMBER ALGORITHM PASSES" (0 scalar, 1 AVX2): passes over all keys, answer: nanoseconds altogether.
+ * Command "KEYS_NUMBER -1 1": one pass, answer: "results", then one uint32 per key: number of the rule plus one, 0 for none.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -107,15 +107,16 @@ static void serve(struct rte_acl_ctx *acl, char **paths, int count, size_t key_s
 			pointers[each][at] = keys + at * key_size;
 	}
 	results = calloc(most + 1, sizeof *results);
-	int which, algorithm;
-	while (scanf("%d %d", &which, &algorithm) == 2 && which < count) {
+	int which, algorithm, passes;
+	while (scanf("%d %d %d", &which, &algorithm, &passes) == 3 && which < count) {
 		if (algorithm >= 0)
 			rte_acl_set_ctx_classify(acl, algorithm ? RTE_ACL_CLASSIFY_AVX2 : RTE_ACL_CLASSIFY_SCALAR);
 		double start = now_ns();
-		for (size_t at = 0; at < sizes[which]; at += BURST) {
-			size_t left = sizes[which] - at;
-			rte_acl_classify(acl, pointers[which] + at, results + at, left < BURST ? left : BURST, 1);
-		}
+		while (passes-- > 0)
+			for (size_t at = 0; at < sizes[which]; at += BURST) {
+				size_t left = sizes[which] - at;
+				rte_acl_classify(acl, pointers[which] + at, results + at, left < BURST ? left : BURST, 1);
+			}
 		double spent = now_ns() - start;
 		if (algorithm >= 0)
 			printf("%.0f\n", spent);

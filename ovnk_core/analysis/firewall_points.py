@@ -70,7 +70,7 @@ def kept(before: Sequence[object], after: Sequence[object]) -> tuple[list[tuple[
     for number, (_, index) in enumerate(pairs):
         at = bisect_left(ends, index)
         previous.append(tails[at - 1] if at else -1)
-        tails[at:at + 1], ends[at:at + 1] = [number], [index]
+        tails[at : at + 1], ends[at : at + 1] = [number], [index]
     chain = set()
     number = tails[-1] if tails else -1
     while number >= 0:
@@ -134,11 +134,11 @@ def _combined(address: Address, ports: Ports, named: set[FirewallPort]) -> Itera
     """Every protocol and port of a region that matters at an address."""
     asked = {each for each in ports if each.port}
     whole = {each.protocol for each in ports if not each.port} if ports else set(TRANSPORTS)
-    if not ports:
-        yield Point(address, "icmp", None)
     for protocol in sorted(whole):
         numbers = {each.port for each in named if each.protocol == protocol and each.port}
-        other = next(port for port in range(1, PORT_MAX + 1) if port not in numbers)
+        other = next((port for port in range(1, PORT_MAX + 1) if port not in numbers), PORT_MAX)
         asked |= {FirewallPort(protocol, port) for port in (*numbers, other)}
     for each in sorted(asked):
         yield Point(address, WORDS[each.protocol], each.port)
+    if not ports:
+        yield Point(address, "icmp", None)

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -27,18 +28,17 @@ def firewall_record(item: EgressFirewall) -> dict[str, str]:
     head: dict[str, Any] = manifest(
         EgressFirewall(name=item.name, namespace=item.namespace, uid=item.uid, created=item.created)
     )
+    texts = list(map(_text, item.rules))
+    cuts = [index for index, is_cut in enumerate(map(_is_cut, item.rules), 1) if is_cut]
+    edges = [0, *cuts, len(texts)]
     found: dict[str, str] = {}
     order: list[str] = []
-    part: list[str] = []
-    for index, rule in enumerate(item.rules):
-        text, is_cut = _rule(rule)
-        part.append(text)
-        if is_cut or len(part) == _LONGEST_PART or index == len(item.rules) - 1:
-            content = f"[{','.join(part)}]"
+    for first, last in pairwise(edges):
+        for start in range(first, last, _LONGEST_PART):
+            content = f"[{','.join(texts[start : min(last, start + _LONGEST_PART)])}]"
             name = sha256(content.encode()).hexdigest()[:_ID_LENGTH]
             found[f"/{name}"] = content
             order.append(name)
-            part = []
     head["spec"] = {"egress": order}
     return {"": json.dumps(head, sort_keys=True, separators=(",", ":")), **found}
 
@@ -55,7 +55,11 @@ def joined_record(texts: Mapping[str, str]) -> str:
 
 
 @lru_cache(maxsize=1 << 16)
-def _rule(rule: FirewallRule) -> tuple[str, bool]:
-    """A rule's text, and whether a part ends after it."""
-    text = json.dumps(rule_manifest(rule), sort_keys=True, separators=(",", ":"))
-    return text, crc32(text.encode()) % _CUT_EVERY == 0
+def _text(rule: FirewallRule) -> str:
+    return json.dumps(rule_manifest(rule), sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_cut(rule: FirewallRule) -> bool:
+    """Whether a part ends after the rule."""
+    return crc32(_text(rule).encode()) % _CUT_EVERY == 0

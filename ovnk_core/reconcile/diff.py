@@ -170,8 +170,8 @@ def _scalar_changes(row_id: RowId, want: Row, current: Row) -> Iterator[Operatio
         have = current.get(column)
         if not isinstance(value, dict) or not isinstance(have, dict):
             continue
-        keys = {key: text for key, text in value.items() if have.get(key) != text}
-        drop = frozenset(have.keys() - value.keys())
+        keys = {str(key): str(text) for key, text in value.items() if have.get(key) != text}
+        drop = frozenset(map(str, have.keys() - value.keys()))
         if len(value) > _LARGE_MAP and len(keys) + len(drop) < len(value) // 2:
             del changed[column]
             yield Mutate(table=row_id.table, uuid=row_id.uuid, column=column, keys=keys, drop=drop)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,12 +61,11 @@ class Flows:
 
     def inside(self, blocks: Iterable[Cidr]) -> Array:
         """bool by place: which destinations lie in any of the prefixes."""
-        steps = [0] * (len(self.places) + 1)
-        for block in blocks:
-            first, last = self.span(block)
-            steps[first] += 1
-            steps[last] -= 1
-        found: Array = np.array(list(accumulate(steps)), np.int64)[:-1] > 0
+        spans = np.array([self.span(block) for block in blocks], np.int64).reshape(-1, 2)
+        steps = np.zeros(len(self.places) + 1, np.int64)
+        np.add.at(steps, spans[:, 0], 1)
+        np.add.at(steps, spans[:, 1], -1)
+        found: Array = np.cumsum(steps)[:-1] > 0
         return found
 
     def arrays(self, family: int) -> tuple[Array, Array, Array, Array]:

@@ -121,13 +121,18 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
 
 def _summarise(loaded: Loaded, cluster: Cluster) -> None:
     """Errors and the input's own warnings in full, lint's remarks as a count: questions are asked often."""
+    report_edit(loaded, cluster)
+    count = len(lint(cluster))
+    if count:
+        say(f"note: {count} remark{'s' if count > 1 else ''} about the cluster (ovnk validate lists them)")
+
+
+def report_edit(loaded: Loaded, cluster: Cluster) -> None:
+    """What is wrong with the second of two inputs."""
     for error in cluster.errors:
         say(f"error: {error}")
     for text in input_remarks(loaded):
         say(f"warning: {text}")
-    count = len(lint(cluster))
-    if count:
-        say(f"note: {count} remark{'s' if count > 1 else ''} about the cluster (ovnk validate lists them)")
 
 
 def report(loaded: Loaded, cluster: Cluster) -> None:

@@ -115,11 +115,11 @@ Alike = tuple[bool, tuple[FirewallPort, ...], str]
 """What rules of one row have in common: verdict, ports, and the kind of destination."""
 
 
-def merged(rules: Sequence[FirewallRule], layers: Mapping[int, int], reach: Reach) -> Rows:
-    """Rules and layers by index (negative: unreachable) -> rows that share everything but the destination."""
+def merged(rules: Sequence[FirewallRule], layers: Iterable[tuple[int, int]], reach: Reach) -> Rows:
+    """Rules and (index, layer) pairs (negative: unreachable) -> rows that share everything but the destination."""
     found: dict[Alike, dict[int, list[int]]] = {}
     alike_of = reach.alike
-    for index, layer in layers.items():
+    for index, layer in layers:
         if layer >= 0:
             by_layer = found.setdefault(alike_of[rules[index]], {})
             by_layer.setdefault(layer, []).append(index)
@@ -132,10 +132,10 @@ def merged(rules: Sequence[FirewallRule], layers: Mapping[int, int], reach: Reac
     return rows
 
 
-def one_each(rules: Sequence[FirewallRule], layers: Mapping[int, int], reach: Reach) -> Rows:
+def one_each(rules: Sequence[FirewallRule], layers: Iterable[tuple[int, int]], reach: Reach) -> Rows:
     """Every reachable rule as a row of its own."""
     rows: Rows = {}
-    for index, layer in layers.items():
+    for index, layer in layers:
         if layer >= 0:
             rule = rules[index]
             to = _row_destination([rule.to], reach.kinds[rule.to])
@@ -237,7 +237,7 @@ class Compiled:
         start, stop, end = _changed(self._kept, kept)
         self._layering.splice(start, stop, [self.reach.entry(rule) for rule in kept[start:end]])
         self.rules, self._kept = rules, kept
-        layers = dict(zip(positions, self._layering.layers(), strict=True))
+        layers = zip(positions, self._layering.layers(), strict=True)
         self.rows = (one_each if is_logged else merged)(rules, layers, self.reach)
 
     def members(self) -> Iterator[tuple[str, Family, set[Cidr]]]:
