@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 SHOWN = 8
+os.environ.setdefault("OVNK_DNS_TIMEOUT", "0")  # no test asks a name server it did not start
 
 # The machine may be busy: an example that takes long is not a failure. TEST_SCALE scales the number of examples.
 hypothesis.settings.register_profile(

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 from ovnk_core.features.egress_firewall.compile import EVERYTHING, NOWHERE, Reach
 from ovnk_core.kernels.layering import SHADOWED, Entry, layers
-from ovnk_core.model.egress_firewall import Destination, FirewallPort, FirewallRule
+from ovnk_core.model.egress_firewall import Destination, DnsName, FirewallPort, FirewallRule
 from ovnk_core.terms.address import Cidr, network_of
 
 Span = tuple[int, int, int]
@@ -38,7 +38,9 @@ class Overlaps:
         """Indexes of rules that no packet is decided by, though they could match some if they stood alone."""
         exempt = [Entry(True, (block.family, block.value, block.prefix), ()) for block in self.reach.exempt]
         found = layers([*exempt, *map(self.reach.entry, self.rules)], self.reach.families)[len(exempt) :]
-        return [index for index, layer in enumerate(found) if layer == SHADOWED and self.is_somewhere(index)]
+        hidden = {index for index, layer in enumerate(found) if layer == SHADOWED and self.is_somewhere(index)}
+        hidden.update(index for index in self._opaque if self._alone(index) is not None)
+        return sorted(hidden)
 
     def is_somewhere(self, index: int) -> bool:
         """Whether the rule's destination is subject to firewalls at all."""
@@ -48,10 +50,9 @@ class Overlaps:
         """Earlier rules that match everything a shadowed rule matches: one that does alone, or the first ones that do
         together; empty when there are none. Cost: earlier overlapping rules x ports."""
         rule = self.rules[index]
-        wider = sorted(other for other in self._wider(rule.to) if other < index)
-        for other in wider:
-            if covers_ports(self.rules[other], rule):
-                return (other,)
+        alone = self._alone(index)
+        if alone is not None:
+            return (alone,)
         found: set[int] = set()
         for atom in rule.ports or (None,):
             left = _Left(self._spans(rule.to))
@@ -81,6 +82,19 @@ class Overlaps:
             if covers_ports(later, rule) and (later.to == rule.to or other in self._wider(rule.to)):
                 return (other,)
         return () if rule.allow else None
+
+    def _alone(self, index: int) -> int | None:
+        """The first rule before this one that matches all it matches. A DNS name stands for more in a Deny than in an
+        Allow, so an Allow does not hide a Deny of the same name."""
+        rule = self.rules[index]
+        for other in sorted(self._wider(rule.to)):
+            if other >= index:
+                break
+            earlier = self.rules[other]
+            is_narrower = isinstance(rule.to, DnsName) and earlier.allow and not rule.allow
+            if covers_ports(earlier, rule) and not is_narrower:
+                return other
+        return None
 
     # ------------------------------------------------------------------ the index
 

@@ -1,15 +1,17 @@
 """Packs classes and intervals into one array of 64-bit words, the arena, that ``batch`` reads.
 
-One array, because every further array argument costs a call some 150 ns. Its parts, found through the header:
+One array, because every further array argument costs a call some 150 ns. Seen as 32-bit words it holds, in order:
 
-* The index, from an address to its class. IPv4: a tree of 16, 5, 5 and 6 bits, whose nodes are a class or, from the
-  number of classes on, a chunk of the next level. Measured against buckets with a search, 16-8-8 and 16-4-4-4-4: two
-  or three ns slower than 16-8-8, with half to a quarter of its memory and a third of its build, and without the bad
-  sets of buckets. At most 512 bytes per bound. IPv6: buckets of equal width over the upper halves, then a search of
-  fixed length.
-* A record of 32 bytes per class: its best rule without ports for other protocols, TCP, UDP and SCTP, then 64 bits of
-  which a port's bit is set if a rule about that port may come before them.
-* Exact rows: a hash table from (class, atom) to the earliest rule, for every port whose rule comes before the class's
+* The header, and the number of each protocol's kind (``columns.KINDS``).
+* A record of 8 words per class, at ``(FIRST_RECORD + class) * 8``: its own place; its best rule without ports for other
+  protocols, TCP, UDP and SCTP; 64 bits of which a port's bit is set if a rule about that port may come before them.
+* The index, from an address to the place of a record. IPv4: a tree of 16, 5, 5 and 6 bits. A node is a place: of a
+  record or, with ``CHUNK`` set, of the chunk of nodes below. A search always takes all steps; from a record it reads
+  the record's own place again, so the processor has nothing to guess. Measured against buckets with a search, 16-8-8
+  and 16-4-4-4-4: two or three ns slower than 16-8-8, with half to a quarter of its memory and a third of its build,
+  and without the bad sets of buckets. At most 512 bytes per bound. IPv6: buckets of equal width over the upper halves,
+  then a search with a fixed number of steps.
+* Exact rows: a hash table from (record, atom) to the earliest rule, for every port whose rule comes before the class's
   best. Fast, but a class repeats the ports of the prefixes around it, so rows have a budget of ``ROWS_PER_ENTRY``.
   Over it the tables per port of ``intervals`` are packed instead: linear memory, one search more.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ovnk_core.kernels.columns import Columns
+from ovnk_core.kernels.columns import KINDS, Columns
 from ovnk_core.kernels.jit import kernel
 from ovnk_core.kernels.tree import Longs, Tree
 
@@ -27,11 +29,12 @@ Words = npt.NDArray[np.uint64]
 HalfWords = npt.NDArray[np.uint32]
 
 ROWS_PER_ENTRY = 8
-HEADER = 16
-RECORDS, EXACT, SLOTS, SLOT_SHIFT, TABLES, INDEX, BOUNDS, FIRST, WIDTH_SHIFT, BUCKETS, STEPS, LEAVES, LEVELS = range(13)
-"""Places in the header; offsets count 64-bit words. ``LEVELS``: three, where the chunks of each level begin in the
-index, in nodes. ``LEAVES``: the number of classes."""
-SHIFTS, STRIDES = (16, 11, 6, 0), (16, 5, 5, 6)
+HEADER, KINDS_AT, FIRST_RECORD = 16, 16, 12
+"""64-bit words of the header; where the kinds of protocols follow, 256 bytes; the first record, in records."""
+RECORDS, EXACT, SLOTS, SLOT_SHIFT, TABLES, INDEX, BOUNDS, FIRST, WIDTH_SHIFT, BUCKETS, STEPS = range(11)
+"""Places in the header; offsets count 64-bit words."""
+CHUNK = 1 << 31
+SHIFTS, STRIDES = (16, 11, 6, 0), (16, 5, 5, 6, 0)
 """Of the tree's levels: bits below a node, bits that choose a node of a chunk."""
 HASH, HASH_2 = 0x9E3779B1, 0x85EBCA6B
 MAX_WORD = (1 << 64) - 1
@@ -42,11 +45,18 @@ class _Parts:
 
     def __init__(self) -> None:
         self.header = np.zeros(HEADER, np.uint64)
-        self._parts: list[Words] = [self.header]
+        kinds = np.zeros(256, np.uint8)
+        kinds[list(KINDS)] = list(KINDS.values())
+        self._parts: list[Words] = [self.header, kinds.view(np.uint64)]
+
+    @property
+    def size(self) -> int:
+        """64-bit words so far."""
+        return sum(map(len, self._parts))
 
     def add(self, name: int, part: Words | HalfWords) -> None:
         """Append ``part``, to be found through ``header[name]``."""
-        self.header[name] = sum(map(len, self._parts))
+        self.header[name] = self.size
         padded = np.zeros(-(-part.nbytes // 8), np.uint64)
         padded.view(part.dtype)[: len(part)] = part
         self._parts.append(padded)
@@ -60,39 +70,37 @@ def pack(columns: Columns, family: int) -> Words:
     tree = Tree(columns)
     parts = _Parts()
     n_classes = len(tree.outer)
-    parts.header[LEAVES] = n_classes
     records = np.zeros((n_classes, 8), np.uint32)
-    records[:, :4] = tree.best.reshape(-1, 4)
+    records[:, 0] = (np.arange(n_classes) + FIRST_RECORD) * 8
+    records[:, 1:5] = tree.best.reshape(-1, 4)
     flat = records.reshape(-1)
     size, first, atoms, rules = _rows(tree.outer, tree.best, tree.live, ROWS_PER_ENTRY * len(columns))
-    if size >= 0 and n_classes < 1 << 22:  # a slot has 22 bits for the class, 18 for the atom, 24 for the rule
-        bits = max(1, (2 * size - 1).bit_length())
-        slots = np.zeros(1 << bits, np.uint64)
+    is_exact = size >= 0 and n_classes + FIRST_RECORD < 1 << 22  # a slot: 22 bits record, 18 bits atom, 24 bits rule
+    if is_exact:
+        slots = np.zeros(max(2, 1 << (2 * size - 1).bit_length()), np.uint64)
         _fill(first, atoms, rules, flat, slots)
-        parts.header[EXACT] = 1
     else:
         _inherit(tree.outer, tree.live, flat)
         names, firsts, starts, values = tree.tables()
-        bits = max(1, (2 * len(names) - 1).bit_length())
-        slots = np.zeros(2 << bits, np.uint64)
+        slots = np.zeros(2 * max(2, 1 << (2 * len(names) - 1).bit_length()), np.uint64)
         _name(names, firsts, slots)
-        parts.add(TABLES, (starts << 32 | values).view(np.uint64))
-    parts.header[SLOT_SHIFT] = 32 - bits
-    parts.add(SLOTS, slots)
     parts.add(RECORDS, flat)
     if family == 4:
         _index_4(tree, parts)
     else:
         _index_6(tree, parts)
+    parts.header[EXACT] = is_exact
+    parts.header[SLOT_SHIFT] = 33 - (len(slots) if is_exact else len(slots) // 2).bit_length()
+    parts.add(SLOTS, slots)
+    if not is_exact:
+        parts.add(TABLES, ((starts + FIRST_RECORD) << 32 | values).view(np.uint64))
     return parts.joined()
 
 
 def _index_4(tree: Tree, parts: _Parts) -> None:
     bounds = (tree.high >> 32) + (1 << 31)
     nodes = np.empty((1 << 16) + 128 * len(bounds), np.uint32)
-    levels = np.array([len(tree.outer), 0, 0, 0])
-    size = _grow(bounds, tree.classes, nodes, levels, np.empty(3 * len(bounds) + 1, np.int64))
-    parts.header[LEVELS : LEVELS + 3] = levels[1:]
+    size = _grow(bounds, tree.classes, nodes, 2 * parts.size, np.empty(3 * len(bounds) + 1, np.int64))
     parts.add(INDEX, nodes[:size])
 
 
@@ -107,7 +115,8 @@ def _index_6(tree: Tree, parts: _Parts) -> None:
         parts.header[name] = value
     bounds = np.full((len(high) + (1 << steps), 3), MAX_WORD, np.uint64)  # a search may look past the end
     bounds[: len(high), 0], bounds[: len(high), 1] = high, low
-    bounds[: len(high), 2], bounds[len(high) :, 2] = tree.classes, tree.classes[-1]
+    places = (tree.classes + FIRST_RECORD) * 8
+    bounds[: len(high), 2], bounds[len(high) :, 2] = places, places[-1]
     parts.add(INDEX, starts)
     parts.add(BOUNDS, bounds.reshape(-1))
 
@@ -149,9 +158,10 @@ def _fill(first: Longs, atoms: Longs, rules: Longs, records: HalfWords, slots: W
         for each in range(first[here], first[here + 1]):
             atom = atoms[each]
             bit = (atom * HASH) & 0xFFFFFFFF
-            records[8 * here + 4 + (bit >> 31)] |= np.uint32(1 << ((bit >> 26) & 31))
-            tag = np.uint64(here << 18 | atom)
-            slot = ((atom * HASH + here * HASH_2) & 0xFFFFFFFF) >> shift
+            records[8 * here + 5 + (bit >> 31)] |= np.uint32(1 << ((bit >> 26) & 31))
+            record = here + FIRST_RECORD
+            tag = np.uint64(record << 18 | atom)
+            slot = ((atom * HASH + record * HASH_2) & 0xFFFFFFFF) >> shift
             while slots[slot] != 0 and slots[slot] >> np.uint64(24) != tag:
                 slot = (slot + 1) & last
             word = tag << np.uint64(24) | np.uint64(rules[each])
@@ -165,11 +175,11 @@ def _inherit(outer: Longs, live: tuple[Longs, ...], records: HalfWords) -> None:
     at = 0
     for here in range(len(outer)):
         if here > 0:
-            records[8 * here + 4] = records[8 * outer[here] + 4]
+            records[8 * here + 6] = records[8 * outer[here] + 6]
             records[8 * here + 5] = records[8 * outer[here] + 5]
         while at < len(live[0]) and live[0][at] == here:
             bit = (live[1][at] * HASH) & 0xFFFFFFFF
-            records[8 * here + 4 + (bit >> 31)] |= np.uint32(1 << ((bit >> 26) & 31))
+            records[8 * here + 5 + (bit >> 31)] |= np.uint32(1 << ((bit >> 26) & 31))
             at += 1
 
 
@@ -189,27 +199,27 @@ def _name(names: Longs, firsts: Longs, slots: Words) -> None:
 
 
 @kernel
-def _grow(bounds: Longs, classes: Longs, nodes: HalfWords, levels: Longs, bases: Longs) -> int:
+def _grow(bounds: Longs, classes: Longs, nodes: HalfWords, place: int, bases: Longs) -> int:
     """The tree over sorted ``bounds`` into ``nodes``, breadth first -> nodes used.
 
-    ``levels``: in, the first number that means a chunk; out, where the chunks of levels 1 to 3 begin.
-    ``bases``: scratch, the first address of each chunk.
+    ``place``: where the nodes will be, in words. ``bases``: scratch, the first address of each chunk.
     """
-    end, leaves, chunks, size = len(bounds) - 1, levels[0], 1, 0
-    first, bases[0] = 0, 0
+    end, chunks, size, first = len(bounds) - 1, 1, 0, 0
+    bases[0] = 0
     for level in range(4):
         shift, bits, at, after = SHIFTS[level], STRIDES[level], 0, chunks
-        levels[level] = size
+        below = place + size + ((after - first) << bits)
         for chunk in range(first, after):
             for child in range(1 << bits):
                 base = bases[chunk] + (child << shift)
                 while at < end and bounds[at + 1] <= base:
                     at += 1
-                nodes[size] = classes[at]
                 if at < end and bounds[at + 1] < base + (1 << shift):
-                    nodes[size] = leaves + chunks - after
+                    nodes[size] = CHUNK | (below + ((chunks - after) << STRIDES[level + 1]))
                     bases[chunks] = base
                     chunks += 1
+                else:
+                    nodes[size] = (classes[at] + FIRST_RECORD) * 8
                 size += 1
         first = after
     return size

@@ -1,8 +1,8 @@
-"""Looks batches up in an arena: addresses to classes, then classes, protocols and ports to rules.
+"""Looks batches up in an arena: addresses to records, then records, protocols and ports to rules.
 
-The loops are written without branches that depend on data where that can be had, because a wrong guess costs more than
-a load from the second cache: searches have a fixed number of steps, a leaf of the tree reads a word it does not need,
-and flows that need a port are gathered first and looked up in a second loop.
+The loops have no branches that depend on data where that can be had, because a wrong guess costs more than a load from
+the second cache: searches take a fixed number of steps, and flows that need a port are gathered, block by block, and
+looked up in a loop of their own.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import numpy.typing as npt
 from ovnk_core.kernels.arena import (
     BOUNDS,
     BUCKETS,
+    CHUNK,
     EXACT,
     FIRST,
     HASH,
     HASH_2,
     INDEX,
-    LEAVES,
-    LEVELS,
-    RECORDS,
+    KINDS_AT,
     SLOT_SHIFT,
     SLOTS,
     STEPS,
@@ -33,35 +32,27 @@ from ovnk_core.kernels.jit import kernel
 BLOCK = 1_024
 U32 = npt.NDArray[np.uint32]
 U = np.uint64
-ONE, FOUR, EIGHT, SIXTEEN, KIND_BITS, RULE_BITS, HALF = U(1), U(4), U(8), U(16), U(18), U(24), U(32)
-FIVE_BITS, LOW_32, RULE_MASK = U(31), U(0xFFFFFFFF), U(0xFFFFFF)
-LEVEL_SHIFTS, LEVEL_BITS = (U(11), U(6), U(0)), (U(5), U(5), U(6))
+ZERO, ONE, TWO, THREE, FIVE, HALF = U(0), U(1), U(2), U(3), U(5), U(32)
+FLAG, PLACE = U(31), U(CHUNK - 1)
+KIND_BITS, RULE_BITS, FIVE_BITS, LOW_32, RULE_MASK = U(18), U(24), U(31), U(0xFFFFFFFF), U(0xFFFFFF)
 MIX, MIX_2, BIT_AT, WORD_AT = U(HASH), U(HASH_2), U(26), U(31)
-ZERO, TWO, THREE = U(0), U(2), U(3)
 
 
 @kernel
-def classes_4(arena: Words, addresses: U32, classes: U32) -> None:
-    """IPv4 addresses [n] -> classes [n]."""
-    nodes = arena.view(np.uint32)
-    leaves, root = arena[LEAVES], arena[INDEX] * TWO
+def records_4(arena: Words, addresses: U32, records: U32) -> None:
+    """IPv4 addresses [n] -> places of records [n]."""
+    words, root = arena.view(np.uint32), arena[INDEX] * TWO
     for i in range(len(addresses)):
         address = U(addresses[i])
-        found = U(nodes[root + (address >> SIXTEEN)])
-        for level in range(3):
-            shift, bits = LEVEL_SHIFTS[level], LEVEL_BITS[level]
-            is_chunk = U(found >= leaves)
-            child = (address >> shift) & ((ONE << bits) - ONE)
-            below = U(
-                nodes[(root + arena[U(LEVELS + level)] + ((max(found, leaves) - leaves) << bits) + child) * is_chunk]
-            )
-            found ^= (found ^ below) * is_chunk
-        classes[i] = found
+        place = U(words[root + (address >> U(16))])
+        place = U(words[(place & PLACE) + ((address >> U(11)) & ((place >> FLAG) * U(31)))])
+        place = U(words[(place & PLACE) + ((address >> U(6)) & ((place >> FLAG) * U(31)))])
+        records[i] = words[(place & PLACE) + (address & ((place >> FLAG) * U(63)))]
 
 
 @kernel
-def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
-    """IPv6 addresses [n, 2], upper and lower half -> classes [n]."""
+def records_6(arena: Words, addresses: Words, records: U32) -> None:
+    """IPv6 addresses [n, 2], upper and lower half -> places of records [n]."""
     starts, index, bounds = arena.view(np.uint32), arena[INDEX] * TWO, arena[BOUNDS]
     first, shift, last, steps = arena[FIRST], arena[WIDTH_SHIFT], arena[BUCKETS] - TWO, arena[STEPS]
     for i in range(len(addresses)):
@@ -74,32 +65,30 @@ def classes_6(arena: Words, addresses: Words, classes: U32) -> None:
             other = at + step * THREE
             is_before = (arena[other] < high) | ((arena[other] == high) & (arena[other + ONE] <= low))
             at += step * THREE * U(is_before)
-        classes[i] = arena[at + TWO]
+        records[i] = arena[at + TWO]
 
 
 @kernel
 def decide(
     arena: Words, protocols: npt.NDArray[np.uint8], ports: npt.NDArray[np.uint16], rules: U32, scratch: U32
 ) -> None:
-    """``rules`` [n]: in, the class of each flow; out, its rule, all ones for none. ``scratch``: [3, block]."""
-    words, records = arena.view(np.uint32), arena[RECORDS] * TWO
-    kept, kept_class, kept_atom = scratch
+    """``rules`` [n]: in, the place of each flow's record; out, its rule, all ones for none. ``scratch``: [3, block]."""
+    words, kinds = arena.view(np.uint32), arena.view(np.uint8)[8 * KINDS_AT : 8 * KINDS_AT + 256]
+    kept, kept_record, kept_atom = scratch
     for start in range(0, len(rules), len(kept)):
         n_kept = ZERO
         for flow in range(start, min(start + len(kept), len(rules))):
-            protocol, here = protocols[flow], U(rules[flow])
-            kind = U(protocol == 6) + TWO * U(protocol == 17) + THREE * U(protocol == 132)
-            record = records + here * EIGHT
-            rules[flow] = words[record + kind]
-            atom = kind << SIXTEEN | U(ports[flow])
-            kept[n_kept], kept_class[n_kept], kept_atom[n_kept] = flow, here, atom
-            bits = words[record + FOUR + ((atom * MIX >> WORD_AT) & ONE)]
+            place, kind = U(rules[flow]), U(kinds[protocols[flow]])
+            rules[flow] = words[place + ONE + kind]
+            atom = kind << U(16) | U(ports[flow])
+            kept[n_kept], kept_record[n_kept], kept_atom[n_kept] = flow, place >> THREE, atom
+            bits = words[place + FIVE + ((atom * MIX >> WORD_AT) & ONE)]
             n_kept += U(bits >> ((atom * MIX >> BIT_AT) & FIVE_BITS)) & ONE
         if arena[EXACT] != ZERO:
             slots, shift = arena[SLOTS], arena[SLOT_SHIFT]
             last = (ONE << (HALF - shift)) - ONE
             for each in range(n_kept):
-                here, atom = U(kept_class[each]), U(kept_atom[each])
+                here, atom = U(kept_record[each]), U(kept_atom[each])
                 slot = ((atom * MIX + here * MIX_2) & LOW_32) >> shift
                 word = arena[slots + slot]
                 while word >> RULE_BITS != (here << KIND_BITS | atom) and word != ZERO:
@@ -111,7 +100,7 @@ def decide(
             slots, shift, tables = arena[SLOTS], arena[SLOT_SHIFT], arena[TABLES]
             last = (ONE << (HALF - shift)) - ONE
             for each in range(n_kept):
-                here, atom = U(kept_class[each]), U(kept_atom[each])
+                here, atom = U(kept_record[each]), U(kept_atom[each])
                 slot = ((atom * MIX) & LOW_32) >> shift
                 while arena[slots + slot * TWO] != atom and arena[slots + slot * TWO] != ZERO:
                     slot = (slot + ONE) & last
@@ -131,9 +120,9 @@ def match(
     """Flows [n] -> rules [n], -1 for none; the arrays are checked by the caller."""
     rules = np.empty(len(addresses), np.uint32)
     if addresses.dtype == np.uint32:
-        classes_4(arena, np.ascontiguousarray(addresses, np.uint32), rules)
+        records_4(arena, np.ascontiguousarray(addresses, np.uint32), rules)
     else:
-        classes_6(arena, np.ascontiguousarray(addresses, np.uint64), rules)
+        records_6(arena, np.ascontiguousarray(addresses, np.uint64), rules)
     scratch = np.empty((3, BLOCK), np.uint32)
     decide(arena, np.ascontiguousarray(protocols), np.ascontiguousarray(ports), rules, scratch)
     return rules.view(np.int32)

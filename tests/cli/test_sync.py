@@ -218,7 +218,7 @@ def test_watch_follows_the_files(server: OvsdbServer, shop: Path) -> None:
         "-o",
         "json",
     ]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/cli", "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/cli", "PATH": "/usr/bin:/bin", "OVNK_DNS_TIMEOUT": "0"}
     with subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as child:
@@ -258,7 +258,7 @@ def test_killed_between_any_two_transactions_the_next_sync_completes(
     saved = tmp_path / "decisions.json"
     sync(server, "-f", str(shop), "--save-decisions", str(saved))
     words = [sys.executable, "-m", "ovnk_cli", "sync", "-f", str(shop), "--northbound", server.address, "--watch"]
-    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/cli", "PATH": "/usr/bin:/bin"}
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT}/clients/cli", "PATH": "/usr/bin:/bin", "OVNK_DNS_TIMEOUT": "0"}
     with subprocess.Popen(
         [*words, "-o", "json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as child:

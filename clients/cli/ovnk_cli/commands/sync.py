@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import click
@@ -22,6 +22,9 @@ from ovnk_core.ingest.load import Loaded
 from ovnk_core.model.manifest import decisions_manifest
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile import diff
+
+if TYPE_CHECKING:
+    from ovnk_core.runtime.resolver import ResolverSettings
 
 POLL_S, RETRY_S = 0.5, 3.0
 
@@ -57,6 +60,24 @@ def connect(address: str, driver: str) -> Northbound:
 @click.option("--dry-run", is_flag=True, help="Only tell what would change; exit 1 when there is work to do.")
 @click.option("--allow-prune", is_flag=True, help="Allow deleting more than 20 % of our rows, or all of them.")
 @click.option("--adopt", is_flag=True, help="Take over foreign rows that hold names we need.")
+@click.option(
+    "--dns-server",
+    "dns_servers",
+    multiple=True,
+    envvar="OVNK_DNS_SERVER",
+    metavar="IP[:PORT]",
+    help="Ask this server for DNS names of egress firewalls, instead of those of /etc/resolv.conf; in the order given.",
+)
+@click.option(
+    "--dns-timeout",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    envvar="OVNK_DNS_TIMEOUT",
+    show_envvar=True,
+    metavar="SECONDS",
+    help="How long to wait for answers, after the rows are committed; 0 asks nobody. --watch goes on asking.",
+)
 @click.option("--save-decisions", metavar="FILE", help="Write the decisions in force to a file.")
 @output_option("table", "json", "yaml")
 def sync(
@@ -68,6 +89,8 @@ def sync(
     dry_run: bool,
     allow_prune: bool,
     adopt: bool,
+    dns_servers: tuple[str, ...],
+    dns_timeout: float,
     save_decisions: str | None,
     output: str,
     **given: Any,
@@ -75,6 +98,7 @@ def sync(
     """Make a northbound database hold exactly what the objects declare; rows of others stay untouched."""
     if dry_run and (watch or save_decisions is not None):
         raise click.UsageError(f"--dry-run does nothing, so leave out {'--watch' if watch else '--save-decisions'}")
+    resolver = None if dry_run or not dns_timeout else _resolver(dns_servers)
     source = Input(**given)
     if watch and "-" in source.paths:
         raise click.UsageError("--watch cannot follow standard input")
@@ -90,6 +114,7 @@ def sync(
             allow_prune=allow_prune,
             writes=not dry_run,
             timeout_s=timeout,
+            resolver=resolver,
         )
         async with plane:
             if watch:
@@ -105,6 +130,10 @@ def sync(
             return _dry(plane, loaded, started, allow_prune, output)
         await plane.wait(timeout_s=timeout)
         flushed = plane.last_flush
+        if resolver is not None and not watch and plane.cluster.dns_names:
+            await plane.resolve_dns(dns_timeout)
+            await plane.wait(timeout_s=timeout)
+            _tell_unanswered(plane)
         if save_decisions is not None:
             text = json.dumps(decisions_manifest(plane.decisions), indent=1) + "\n"
             await anyio.Path(save_decisions).write_text(text)
@@ -117,6 +146,23 @@ def sync(
         return 1 if plane.errors else 0
 
     raise click.exceptions.Exit(_run(run, northbound))
+
+
+def _resolver(servers: tuple[str, ...]) -> ResolverSettings:
+    """Raises UsageError for what is no server."""
+    from ovnk_core.runtime.dns_query import parse_server
+    from ovnk_core.runtime.resolver import ResolverSettings
+
+    try:
+        return ResolverSettings(servers=tuple(parse_server(text) for text in servers))
+    except ValueError as error:
+        raise click.UsageError(f"--dns-server: {error}") from None
+
+
+def _tell_unanswered(plane: ControlPlane) -> None:
+    for _, status in sorted(plane.dns_status().items()):
+        for warning in status.warnings:
+            say(f"warning: {warning}")
 
 
 async def _acknowledged(plane: ControlPlane, address: str, stage: Stage, timeout_s: float) -> None:
