@@ -39,7 +39,11 @@ test: $(VENV)/dev.stamp ## Everything, including all suites against real OVN
 nightly: ## The whole suite with twenty times the random cases
 	@$(MAKE) test TEST_SCALE=20
 
-bench: $(VENV)/dev.stamp ## Counters and ratios; writes bench/results
+$(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/bench.txt
+	@touch $@
+
+bench: $(VENV)/bench.stamp ## Counters and ratios; writes bench/results. DPDK as an anchor: Debian's dpdk libdpdk-dev pkg-config gcc
 	@scripts/ensure-ovn
 	@$(BIN)/python -m bench.run
 

@@ -20,7 +20,7 @@ def by_rule_count(figures: Mapping[int, Mapping[str, float]], path: Path) -> Non
     matplotlib.use("svg")
     from matplotlib import pyplot
 
-    matplotlib.rcParams["svg.hashsalt"] = "ovnk"
+    matplotlib.rcParams.update({"svg.hashsalt": "ovnk", "svg.fonttype": "none"})
     figure, axes = pyplot.subplots(figsize=(7, 4.2))
     for name, (label, style) in LINES.items():
         axes.plot(list(figures), [each[name] for each in figures.values()], style, label=label)

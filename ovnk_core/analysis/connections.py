@@ -31,7 +31,7 @@ from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.question import Answer, Question, QuestionError, Step
 from ovnk_core.trace.scene import Scene
 
-MAX_POINTS = 100_000
+MAX_POINTS = 400_000
 """Packets compared per namespace and direction; beyond, the comparison says that it is not complete."""
 ANYWHERE = {4: cidr("0.0.0.0/0"), 6: cidr("::/0")}
 _WORDS: tuple[Direction, ...] = ("Egress", "Ingress")
@@ -40,7 +40,8 @@ Party = NamespacedName | Address
 
 
 class Connection(Value, frozen=True, kw_only=True):
-    """A kind of connection whose verdict changed: one of its packets, and in each state the step that decided.
+    """A kind of connection whose verdict changed: one of its packets, and in each state the step that decided. Kinds
+    differ in these steps, and in the namespace of the other end.
 
     ``change``: opened or closed. ``pods``: in how many pods of ``namespace`` such connections start (Egress) or end
     (Ingress).
@@ -142,7 +143,7 @@ class _Comparison:
     def _between(self, pods: list[Endpoint], policies: list[NetworkPolicy]) -> None:
         peers = [group.sample for each in self._pods.values() for group in self._alike(each, "Ingress")]
         for direction in _WORDS:
-            ports = _ports_of(policies, direction)
+            ports = _ports_of([each for each in policies if _is_about(each, direction)], direction)
             for group in self._alike(pods, direction):
                 for peer in peers:
                     ends = (group.sample.key, peer.key) if direction == "Egress" else (peer.key, group.sample.key)
@@ -176,7 +177,9 @@ class _Comparison:
         before, after = decider(old), decider(new)
         change = "opened" if new.verdict == "allow" else "closed"
         namespace = group.sample.key.namespace
-        kind = (direction, namespace, change, before.object, before.rule, after.object, after.rule)
+        peer = target if direction == "Egress" else source
+        place = peer.namespace if isinstance(peer, NamespacedName) else ""
+        kind = (direction, namespace, change, place, before.object, before.rule, after.object, after.rule)
         if kind not in self._found:
             example = Connection(
                 change=change,
@@ -236,13 +239,17 @@ def _changed_policies(before: Scene, after: Scene) -> list[NetworkPolicy]:
     return [policy for key in names for policy in (old.get(key), new.get(key)) if policy is not None]
 
 
+def _is_about(policy: NetworkPolicy, direction: Direction) -> bool:
+    return policy.is_egress if direction == "Egress" else policy.is_ingress
+
+
 def _rules(policy: NetworkPolicy, direction: Direction) -> tuple[PolicyRule, ...]:
     return policy.egress if direction == "Egress" else policy.ingress
 
 
 def _blocks(policy: NetworkPolicy, direction: Direction) -> Iterator[Region]:
     """What a policy says of addresses outside: its blocks, what those leave out, and everything, which it denies."""
-    if not (policy.is_egress if direction == "Egress" else policy.is_ingress):
+    if not _is_about(policy, direction):
         return
     yield Region(False, tuple(ANYWHERE.values()), ())
     for rule in _rules(policy, direction):
@@ -264,7 +271,9 @@ def _numbers(port: PolicyPort) -> Iterator[int]:
 
 
 def _ports_of(policies: list[NetworkPolicy], direction: Direction) -> list[tuple[Protocol, int | None]]:
-    """Protocols and ports on which these policies could differ, between pods."""
+    """Protocols and ports on which these policies could differ, between pods; none without a policy."""
+    if not policies:
+        return []
     found: set[tuple[Protocol, int]] = set()
     for policy in policies:
         for rule in _rules(policy, direction):

@@ -6,8 +6,10 @@ rule matches; ``idle_because`` finds live rules whose removal would change nothi
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from heapq import merge
+from itertools import islice
 
 from ovnk_core.features.egress_firewall.compile import EVERYTHING, NOWHERE, Reach
 from ovnk_core.kernels.layering import SHADOWED, Entry, layers
@@ -18,6 +20,8 @@ Span = tuple[int, int, int]
 """(family, first address, last address)."""
 Atom = FirewallPort | None
 """One port, every port of a protocol (port 0), or None: every protocol."""
+_FEW = 64
+"""Destinations that are merged rather than walked past."""
 
 
 class Overlaps:
@@ -26,9 +30,12 @@ class Overlaps:
     def __init__(self, rules: tuple[FirewallRule, ...], reach: Reach) -> None:
         self.rules, self.reach = rules, reach
         self._at: dict[Destination, list[int]] = {}
+        self._by_port: dict[tuple[Destination, Atom], list[int]] = {}
         self._opaque: list[int] = []
         for index, rule in enumerate(rules):
             self._at.setdefault(rule.to, []).append(index)
+            for atom in rule.ports or (None,):
+                self._by_port.setdefault((rule.to, atom), []).append(index)
             if not isinstance(rule.to, Cidr):
                 self._opaque.append(index)
         self._prefixes = sorted(to for to in self._at if isinstance(to, Cidr))
@@ -57,7 +64,7 @@ class Overlaps:
         for atom in rule.ports or (None,):
             left = _Left(self._spans(rule.to))
             left.cut_all(_span(block) for block in self.reach.exempt)
-            for other in sorted(self.overlapping(rule.to)):
+            for other in sorted(self._overlapping(rule.to)):
                 to = self.rules[other].to
                 if other >= index or not left.spans:
                     break
@@ -73,13 +80,11 @@ class Overlaps:
         see.
         """
         rule = self.rules[index]
-        for other in sorted(self.overlapping(rule.to)):
+        for other in self._later(index):
             later = self.rules[other]
-            if other <= index or not ports_meet(later, rule):
-                continue
             if later.allow != rule.allow:
                 return None
-            if covers_ports(later, rule) and (later.to == rule.to or other in self._wider(rule.to)):
+            if covers_ports(later, rule) and _holds(later.to, rule.to):
                 return (other,)
         return () if rule.allow else None
 
@@ -107,17 +112,47 @@ class Overlaps:
                     found.update(self._at.get(network_of(to.network, prefix), ()))
         return found
 
-    def overlapping(self, to: Destination) -> set[int]:
-        """Rules whose destination could share an address with ``to``; what names and nodes stand for is not known."""
-        if not isinstance(to, Cidr) or to.prefix == 0:
-            return {at for at, rule in enumerate(self.rules) if not isinstance(rule.to, Cidr) or _may_meet(rule.to, to)}
-        found = self._wider(to) | set(self._opaque)
-        start = bisect_left(self._prefixes, to)
-        for prefix in self._prefixes[start:]:
-            if not to.overlaps(prefix):
+    def _overlapping(self, to: Destination) -> set[int]:
+        """Rules whose destination could share an address with ``to``."""
+        return {index for each in self._destinations(to) for index in self._at[each]}
+
+    def _destinations(self, to: Destination) -> Iterator[Destination]:
+        """Destinations that could share an address with ``to``; what names and nodes stand for is not known."""
+        if not isinstance(to, Cidr):
+            yield from self._at
+            return
+        yield from {self.rules[index].to for index in self._opaque}
+        for family, prefix in self._lengths:
+            wider = network_of(to.network, prefix) if family == to.family and prefix < to.prefix else to
+            if wider is not to and wider in self._at:
+                yield wider
+        for each in self._prefixes[bisect_left(self._prefixes, to) :]:
+            if not to.overlaps(each):
                 break
-            found.update(self._at[prefix])
-        return found
+            yield each
+
+    def _later(self, index: int) -> Iterator[int]:
+        """Rules after this one that could meet a packet of it, ascending. Few destinations are merged, of many the list
+        is walked: a rule that overlaps many mostly meets a contradiction soon."""
+        rule = self.rules[index]
+        near = list(islice(self._destinations(rule.to), _FEW + 1))
+        if len(near) > _FEW:
+            found: Iterable[int] = range(index + 1, len(self.rules))
+        else:
+            lists = (places for each in near for places in self._places(each, rule.ports))
+            found = merge(*(places[bisect_right(places, index) :] for places in lists))
+        for other in found:
+            later = self.rules[other]
+            if ports_meet(later, rule) and _may_meet(later.to, rule.to):
+                yield other
+
+    def _places(self, to: Destination, ports: tuple[FirewallPort, ...]) -> Iterator[list[int]]:
+        """Indexes of the rules on one destination that can meet these ports, and perhaps others."""
+        if not ports or any(not each.port for each in ports):
+            yield self._at[to]
+            return
+        atoms: set[Atom] = {None, *ports, *(FirewallPort(each.protocol) for each in ports)}
+        yield from (self._by_port[to, atom] for atom in atoms if (to, atom) in self._by_port)
 
     def _spans(self, to: Destination) -> Iterator[Span]:
         if isinstance(to, Cidr):
@@ -126,8 +161,13 @@ class Overlaps:
             yield from (_span(block) for block in EVERYTHING if block.family in self.reach.families)
 
 
-def _may_meet(prefix: Cidr, to: Destination) -> bool:
-    return not isinstance(to, Cidr) or to.family == prefix.family
+def _may_meet(one: Destination, other: Destination) -> bool:
+    return not isinstance(one, Cidr) or not isinstance(other, Cidr) or one.overlaps(other)
+
+
+def _holds(one: Destination, other: Destination) -> bool:
+    """Whether every address of ``other`` is one of ``one``."""
+    return one == other or (isinstance(one, Cidr) and isinstance(other, Cidr) and one.covers(other))
 
 
 def _span(block: Cidr) -> Span:

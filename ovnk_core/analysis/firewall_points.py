@@ -138,7 +138,7 @@ def _combined(address: Address, ports: Ports, named: set[FirewallPort]) -> Itera
         numbers = {each.port for each in named if each.protocol == protocol and each.port}
         other = next((port for port in range(1, PORT_MAX + 1) if port not in numbers), PORT_MAX)
         asked |= {FirewallPort(protocol, port) for port in (*numbers, other)}
-    for each in sorted(asked):
+    for each in sorted(asked, key=lambda each: (TRANSPORTS.index(each.protocol), each.port)):
         yield Point(address, WORDS[each.protocol], each.port)
     if not ports:
         yield Point(address, "icmp", None)

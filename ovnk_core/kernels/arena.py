@@ -31,8 +31,9 @@ HalfWords = npt.NDArray[np.uint32]
 ROWS_PER_ENTRY = 8
 HEADER, KINDS_AT, FIRST_RECORD = 16, 16, 12
 """64-bit words of the header; where the kinds of protocols follow, 256 bytes; the first record, in records."""
-RECORDS, EXACT, SLOTS, SLOT_SHIFT, TABLES, INDEX, BOUNDS, FIRST, WIDTH_SHIFT, BUCKETS, STEPS = range(11)
-"""Places in the header; offsets count 64-bit words."""
+RECORDS, PORTS, SLOTS, SLOT_SHIFT, TABLES, INDEX, BOUNDS, FIRST, WIDTH_SHIFT, BUCKETS, STEPS = range(11)
+"""Places in the header; offsets count 64-bit words. ``PORTS`` is one of the three below."""
+NO_PORTS, EXACT_ROWS, PORT_TABLES = range(3)
 CHUNK = 1 << 31
 SHIFTS, STRIDES = (16, 11, 6, 0), (16, 5, 5, 6, 0)
 """Of the tree's levels: bits below a node, bits that choose a node of a chunk."""
@@ -61,8 +62,11 @@ class _Parts:
         padded.view(part.dtype)[: len(part)] = part
         self._parts.append(padded)
 
-    def joined(self) -> Words:
-        return np.concatenate(self._parts)
+    def joined(self, extra: int = 0) -> Words:
+        """The arena, and behind it ``extra`` words that are not set."""
+        arena = np.empty(self.size + extra, np.uint64)
+        np.concatenate(self._parts, out=arena[: self.size])
+        return arena
 
 
 def pack(columns: Columns, family: int) -> Words:
@@ -85,26 +89,25 @@ def pack(columns: Columns, family: int) -> Words:
         slots = np.zeros(2 * max(2, 1 << (2 * len(names) - 1).bit_length()), np.uint64)
         _name(names, firsts, slots)
     parts.add(RECORDS, flat)
-    if family == 4:
-        _index_4(tree, parts)
-    else:
-        _index_6(tree, parts)
-    parts.header[EXACT] = is_exact
+    parts.header[PORTS] = NO_PORTS if not len(tree.live[0]) else EXACT_ROWS if is_exact else PORT_TABLES
     parts.header[SLOT_SHIFT] = 33 - (len(slots) if is_exact else len(slots) // 2).bit_length()
     parts.add(SLOTS, slots)
     if not is_exact:
         parts.add(TABLES, ((starts + FIRST_RECORD) << 32 | values).view(np.uint64))
-    return parts.joined()
+    return _with_index_4(tree, parts) if family == 4 else _with_index_6(tree, parts)
 
 
-def _index_4(tree: Tree, parts: _Parts) -> None:
-    bounds = (tree.high >> 32) + (1 << 31)
-    nodes = np.empty((1 << 16) + 128 * len(bounds), np.uint32)
-    size = _grow(bounds, tree.classes, nodes, 2 * parts.size, np.empty(3 * len(bounds) + 1, np.int64))
-    parts.add(INDEX, nodes[:size])
+def _with_index_4(tree: Tree, parts: _Parts) -> Words:
+    """The tree is grown in place, because it is most of the arena: pages that it does not need are never touched."""
+    bounds, start = (tree.high >> 32) + (1 << 31), parts.size
+    parts.header[INDEX] = start
+    arena = parts.joined((1 << 15) + 64 * len(bounds))
+    nodes = arena[start:].view(np.uint32)
+    size = _grow(bounds, tree.classes, nodes, 2 * start, np.empty(3 * len(bounds) + 1, np.int64))
+    return arena[: start + size // 2]
 
 
-def _index_6(tree: Tree, parts: _Parts) -> None:
+def _with_index_6(tree: Tree, parts: _Parts) -> Words:
     high, low = (each.view(np.uint64) ^ np.uint64(1 << 63) for each in (tree.high, tree.low))
     first, last = int(high[min(1, len(high) - 1)]), int(high[-1])
     bits = min(16, (4 * len(high)).bit_length())
@@ -119,6 +122,7 @@ def _index_6(tree: Tree, parts: _Parts) -> None:
     bounds[: len(high), 2], bounds[len(high) :, 2] = places, places[-1]
     parts.add(INDEX, starts)
     parts.add(BOUNDS, bounds.reshape(-1))
+    return parts.joined()
 
 
 @kernel
@@ -208,19 +212,22 @@ def _grow(bounds: Longs, classes: Longs, nodes: HalfWords, place: int, bases: Lo
     bases[0] = 0
     for level in range(4):
         shift, bits, at, after = SHIFTS[level], STRIDES[level], 0, chunks
-        below = place + size + ((after - first) << bits)
+        below, count = place + size + ((after - first) << bits), 1 << bits
         for chunk in range(first, after):
-            for child in range(1 << bits):
-                base = bases[chunk] + (child << shift)
-                while at < end and bounds[at + 1] <= base:
+            base, child = bases[chunk], 0
+            while child < count:
+                while at < end and bounds[at + 1] <= base + (child << shift):
                     at += 1
-                if at < end and bounds[at + 1] < base + (1 << shift):
-                    nodes[size] = CHUNK | (below + ((chunks - after) << STRIDES[level + 1]))
-                    bases[chunks] = base
+                until = min(count, (bounds[at + 1] - base) >> shift) if at < end else count
+                for each in range(child, until):
+                    nodes[size + each] = (classes[at] + FIRST_RECORD) * 8
+                child = until
+                if child < count and bounds[at + 1] > base + (child << shift):  # a bound inside, not at its start
+                    nodes[size + child] = CHUNK | (below + ((chunks - after) << STRIDES[level + 1]))
+                    bases[chunks] = base + (child << shift)
                     chunks += 1
-                else:
-                    nodes[size] = (classes[at] + FIRST_RECORD) * 8
-                size += 1
+                    child += 1
+            size += count
         first = after
     return size
 

@@ -14,12 +14,14 @@ from ovnk_core.kernels.arena import (
     BOUNDS,
     BUCKETS,
     CHUNK,
-    EXACT,
+    EXACT_ROWS,
     FIRST,
     HASH,
     HASH_2,
     INDEX,
     KINDS_AT,
+    NO_PORTS,
+    PORTS,
     SLOT_SHIFT,
     SLOTS,
     STEPS,
@@ -75,6 +77,10 @@ def decide(
     """``rules`` [n]: in, the place of each flow's record; out, its rule, all ones for none. ``scratch``: [3, block]."""
     words, kinds = arena.view(np.uint32), arena.view(np.uint8)[8 * KINDS_AT : 8 * KINDS_AT + 256]
     kept, kept_record, kept_atom = scratch
+    if arena[PORTS] == U(NO_PORTS):
+        for flow in range(len(rules)):
+            rules[flow] = words[U(rules[flow]) + ONE + U(kinds[protocols[flow]])]
+        return
     for start in range(0, len(rules), len(kept)):
         n_kept = ZERO
         for flow in range(start, min(start + len(kept), len(rules))):
@@ -84,7 +90,7 @@ def decide(
             kept[n_kept], kept_record[n_kept], kept_atom[n_kept] = flow, place >> THREE, atom
             bits = words[place + FIVE + ((atom * MIX >> WORD_AT) & ONE)]
             n_kept += U(bits >> ((atom * MIX >> BIT_AT) & FIVE_BITS)) & ONE
-        if arena[EXACT] != ZERO:
+        if arena[PORTS] == U(EXACT_ROWS):
             slots, shift = arena[SLOTS], arena[SLOT_SHIFT]
             last = (ONE << (HALF - shift)) - ONE
             for each in range(n_kept):

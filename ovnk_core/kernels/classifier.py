@@ -8,8 +8,7 @@
 A classifier never changes; ``splice`` makes another one. It answers exactly what trying the rules one by one answers,
 in memory linear in the number of entries (prefixes times ports, summed over rules). Single questions need neither
 numpy nor numba: sorted lists and ``bisect``. Batches read a packed arena; the first one imports numba and loads or
-compiles its kernels. Both forms are built when first asked for, per family, and kept. ``docs/classifier.md`` has the
-cost model and figures.
+compiles its kernels. Both forms are built when first asked for, per family, and kept.
 
 Threads: a classifier may be shared; two threads that build at the same time do the same work twice, with equal results.
 """
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ovnk_core.kernels.columns import ANY_PORT, KINDS, WIDTHS, Columns, Prefix, Rule, flatten
 from ovnk_core.kernels.intervals import NONE as NO_RULE
-from ovnk_core.kernels.lists import Lists
+from ovnk_core.kernels.lists import Lists, lists_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,16 +86,20 @@ class Classifier:
         lists = self._lists.get(family)
         if lists is None:
             lists = self._lists_of(family)
-        if not (0 <= address <= lists.highest and 0 <= protocol <= 255 and 0 <= port <= 65535):
+        highest, bounds, places, best, table_of, firsts, starts, rules = lists
+        if not 0 <= address <= highest or protocol & -256 or port & -65536:
             raise ValueError(_out_of_range(family, address, protocol, port))
-        here = lists.classes[bisect_right(lists.bounds, address) - 1]
-        kind = KINDS.get(protocol, 0)
-        rule = lists.best[4 * here + kind]
-        table = lists.tables.get(kind << 16 | port)
-        if table is not None and kind:
-            other = table[1][bisect_right(table[0], here) - 1]
-            if other < rule:
-                return other
+        place = places[bisect_right(bounds, address) - 1]
+        if protocol not in KINDS:
+            rule = best[place]
+        else:
+            kind = KINDS[protocol]
+            rule = best[place + kind]
+            table = table_of.get(kind << 16 | port)
+            if table is not None:
+                other = rules[bisect_right(starts, place, firsts[table], firsts[table + 1]) - 1]
+                if other < rule:
+                    return other
         return rule if rule != NO_RULE else NONE
 
     def match_many(
@@ -123,7 +126,7 @@ class Classifier:
     def _lists_of(self, family: int) -> Lists:
         if family not in WIDTHS:
             raise ValueError(f"family: {family} is neither 4 nor 6")
-        lists = self._lists[family] = Lists(self._columns[family], family)
+        lists = self._lists[family] = lists_of(self._columns[family], family)
         return lists
 
 

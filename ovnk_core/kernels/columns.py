@@ -17,6 +17,8 @@ WIDTHS = {4: 32, 6: 128}
 HALF = 1 << 63
 LOW_64 = (1 << 64) - 1
 
+Ints = Sequence[int]
+
 
 class Prefix(NamedTuple):
     """The addresses of ``family`` (4 or 6) that begin like ``network``, in ``length`` bits; its other bits are 0."""
@@ -41,14 +43,19 @@ class Columns:
     """The entries of one family, in order of rules. ``counts`` [per rule]; ``high``, ``low``, ``length``, ``atom``
     [per entry]: the network as ``intervals`` wants it, its length, and the atom."""
 
-    __slots__ = ("atom", "counts", "high", "length", "low")
+    __slots__ = ("atom", "counts", "family", "high", "length", "low")
 
-    def __init__(self) -> None:
-        self.counts = array("i")
-        self.high = array("q")
-        self.low = array("q")
-        self.length = array("B")
-        self.atom = array("i")
+    def __init__(
+        self, family: int, networks: Ints = (), lengths: Ints = (), atoms: Ints = (), counts: Ints = ()
+    ) -> None:
+        self.family = family
+        if family == 4:
+            self.high = array("q", [(each << 32) - HALF for each in networks])
+            self.low = array("q", [-HALF]) * len(self.high)
+        else:
+            self.high = array("q", [(each >> 64) - HALF for each in networks])
+            self.low = array("q", [(each & LOW_64) - HALF for each in networks])
+        self.length, self.atom, self.counts = array("B", lengths), array("i", atoms), array("i", counts)
 
     def __len__(self) -> int:
         return len(self.atom)
@@ -61,7 +68,7 @@ class Columns:
         """These columns with the rules ``start:stop`` replaced by those of ``new``; linear, but only copies memory."""
         first = sum(self.counts[:start])
         after = first + sum(self.counts[start:stop])
-        made = Columns()
+        made = Columns(self.family)
         made.counts = self.counts[:start] + new.counts + self.counts[stop:]
         made.high = self.high[:first] + new.high + self.high[after:]
         made.low = self.low[:first] + new.low + self.low[after:]
@@ -71,38 +78,40 @@ class Columns:
 
 
 def flatten(rules: Sequence[Rule]) -> dict[int, Columns]:
-    """Rules -> columns per family; ValueError with the place, the value and the reason for the first bad rule."""
-    made = {4: Columns(), 6: Columns()}
-    atoms_of: dict[tuple[tuple[int, int], ...], array[int]] = {(): array("i", [0])}
-    hosts = {family: [(1 << width - length) - 1 for length in range(width + 1)] for family, width in WIDTHS.items()}
+    """Rules -> columns per family; ValueError with the place, the value and the reason for the first bad rule.
+
+    The one loop over rules in plain Python: it decides what compiling costs, so it fills lists, not arrays.
+    """
+    atoms_of: dict[tuple[tuple[int, int], ...], list[int]] = {(): [0]}
+    host_bits = {family: [(1 << width - length) - 1 for length in range(width + 1)] for family, width in WIDTHS.items()}
+    networks: dict[int, list[int]] = {4: [], 6: []}
+    lengths: dict[int, list[int]] = {4: [], 6: []}
+    atoms_in: dict[int, list[int]] = {4: [], 6: []}
+    counts: dict[int, list[int]] = {4: [0] * len(rules), 6: [0] * len(rules)}
     for number, (prefixes, ports) in enumerate(rules):
         atoms = atoms_of.get(ports)
         if atoms is None:
-            atoms = atoms_of[ports] = array("i", [_atom(number, *pair) for pair in ports])
-        size = len(atoms)
-        for columns in made.values():
-            columns.counts.append(0)
+            atoms = atoms_of[ports] = [_atom(number, *pair) for pair in ports]
         for position, (family, network, length) in enumerate(prefixes):
             if (
-                family not in hosts
+                family not in WIDTHS
                 or not 0 <= length <= WIDTHS[family]
-                or (network & hosts[family][length] or not 0 <= network <= hosts[family][0])
+                or (network & host_bits[family][length] or not 0 <= network <= host_bits[family][0])
             ):
                 raise ValueError(f"rules[{number}].prefixes[{position}]{_reason(family, network, length)}")
-            columns, high, low = made[family], (network << 32) - HALF, -HALF
-            if family == 6:
-                high, low = (network >> 64) - HALF, (network & LOW_64) - HALF
-            columns.counts[-1] += size
-            columns.atom.extend(atoms)
-            if size == 1:
-                columns.high.append(high)
-                columns.low.append(low)
-                columns.length.append(length)
+            if len(atoms) == 1:
+                networks[family].append(network)
+                lengths[family].append(length)
+                counts[family][number] += 1
             else:
-                columns.high.extend([high] * size)
-                columns.low.extend([low] * size)
-                columns.length.extend([length] * size)
-    return made
+                networks[family] += [network] * len(atoms)
+                lengths[family] += [length] * len(atoms)
+                counts[family][number] += len(atoms)
+            atoms_in[family] += atoms
+    return {
+        family: Columns(family, networks[family], lengths[family], atoms_in[family], counts[family])
+        for family in WIDTHS
+    }
 
 
 def _atom(number: int, protocol: int, port: int) -> int:

@@ -11,6 +11,7 @@ again when the file of the kernel changes, not when a constant does that the ker
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from threading import Lock
 from typing import Generic, ParamSpec, TypeVar, cast
@@ -37,22 +38,32 @@ class Kernel(Generic[P, R]):
         return self._compiled is not None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        compiled = self._compiled
-        if compiled is None:
-            compiled = self._prepare()
-        return compiled(*args, **kwargs)
+        if self._compiled is None:
+            return self._first(*args, **kwargs)
+        return self._compiled(*args, **kwargs)
 
-    def _prepare(self) -> Callable[P, R]:
+    def _first(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The collector rests meanwhile: walking the heap while numba loads takes a fifth of the time, more if full."""
+        with _COMPILING:
+            was_enabled = gc.isenabled()
+            gc.disable()
+            try:
+                compiled = self._compiled or self._compile()
+                answer = compiled(*args, **kwargs)
+                self._compiled = compiled
+                return answer
+            finally:
+                if was_enabled:
+                    gc.enable()
+
+    def _compile(self) -> Callable[P, R]:
         from numba import njit
 
-        with _COMPILING:
-            if self._compiled is None:
-                try:
-                    compiled = njit(self.py_func, cache=True)
-                except RuntimeError:  # no folder can be written; compiling again each time is what remains
-                    compiled = njit(self.py_func)
-                self._compiled = cast("Callable[P, R]", compiled)  # numba's own type forgets the arguments
-            return self._compiled
+        try:
+            compiled = njit(self.py_func, cache=True)
+        except RuntimeError:  # no folder can be written; compiling again each time is what remains
+            compiled = njit(self.py_func)
+        return cast("Callable[P, R]", compiled)  # numba's own type forgets the arguments
 
 
 def kernel(function: Callable[P, R]) -> Kernel[P, R]:

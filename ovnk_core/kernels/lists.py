@@ -6,6 +6,7 @@ Where compiled kernels are at hand already those build them, some ten times fast
 from __future__ import annotations
 
 from itertools import chain, repeat
+from typing import NamedTuple
 
 from ovnk_core.kernels.columns import HALF, WIDTHS, Columns
 from ovnk_core.kernels.intervals import DEPTH, LOWEST, classify, nest, port_tables
@@ -15,27 +16,35 @@ SMALL = 200
 Tables = tuple[list[int], list[int], list[int], list[int]]
 
 
-class Lists:
-    """``bounds``: sorted addresses; from ``bounds[i]`` on an address is of class ``classes[i]``. ``best``: 4 per class,
-    see ``classify``. ``tables``: atom -> (first classes, rules). ``highest``: the last address of the family."""
+class Lists(NamedTuple):
+    """What a single question reads; a tuple, because unpacking one costs less than five attributes.
 
-    __slots__ = ("best", "bounds", "classes", "highest", "tables")
+    ``highest``: the last address of the family. ``bounds``: sorted addresses; from ``bounds[i]`` on ``best[places[i]]``
+    to ``best[places[i] + 3]`` are the four best rules of the class, see ``classify``; a place is four times a class.
+    ``table_of``: atom -> its table; ``firsts``, ``starts``, ``rules``: of ``port_tables``, ``starts`` as places.
+    """
 
-    def __init__(self, columns: Columns, family: int) -> None:
-        self.highest = (1 << WIDTHS[family]) - 1
-        if nest.is_compiled and len(columns) > SMALL:
-            high, low, self.classes, self.best, tables = _compiled(columns)
-        else:
-            high, low, self.classes, self.best, tables = _plain(columns)
-        names, firsts, starts, values = tables
-        if family == 4:
-            self.bounds = [(each + HALF) >> 32 for each in high]
-        else:
-            self.bounds = [(upper + HALF) << 64 | (lower + HALF) for upper, lower in zip(high, low, strict=True)]
-        self.tables: dict[int, tuple[list[int], list[int]]] = {
-            name: (starts[firsts[at] : firsts[at + 1]], values[firsts[at] : firsts[at + 1]])
-            for at, name in enumerate(names)
-        }
+    highest: int
+    bounds: list[int]
+    places: list[int]
+    best: list[int]
+    table_of: dict[int, int]
+    firsts: list[int]
+    starts: list[int]
+    rules: list[int]
+
+
+def lists_of(columns: Columns, family: int) -> Lists:
+    """The lists of one family's entries."""
+    is_quick = nest.is_compiled and len(columns) > SMALL
+    high, low, classes, best, (names, firsts, starts, rules) = _compiled(columns) if is_quick else _plain(columns)
+    if family == 4:
+        bounds = [(each + HALF) >> 32 for each in high]
+    else:
+        bounds = [(upper + HALF) << 64 | (lower + HALF) for upper, lower in zip(high, low, strict=True)]
+    table_of = {name: table for table, name in enumerate(names)}
+    places, start_places = [4 * each for each in classes], [4 * each for each in starts]
+    return Lists((1 << WIDTHS[family]) - 1, bounds, places, best, table_of, firsts, start_places, rules)
 
 
 def _compiled(columns: Columns) -> tuple[list[int], list[int], list[int], list[int], Tables]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,21 +39,31 @@ class Flows:
 
     ``places`` are the distinct destinations in order and ``rank`` int64[n] says which of them each flow goes to."""
 
-    def __init__(self, flows: Iterable[Flow]) -> None:
-        self.flows = list(flows)
-        self.places = sorted({address for address, _, _ in self.flows})
-        rank = {address: at for at, address in enumerate(self.places)}
-        self.rank = np.array([rank[address] for address, _, _ in self.flows], np.int64)
-        words = [_words(address.family, address.value) for address in self.places]
-        self.family = np.array([address.family for address in self.places], np.uint8)[self.rank]
-        self.high = np.array([high for high, _ in words], np.uint64)[self.rank]
-        self.low = np.array([low for _, low in words], np.uint64)[self.rank]
-        numbers = [NUMBERS.get(protocol) or ICMP[address.family] for address, protocol, _ in self.flows]
-        self.protocol = np.array(numbers, np.uint8)
-        self.port = np.array([port for _, _, port in self.flows], np.int32)
+    def __init__(self, places: Sequence[Address], rank: Array, protocol: Array, port: Array) -> None:
+        self.places, self.rank, self.port = places, rank, port.astype(np.int32)
+        words = np.array([_words(each.family, each.value) for each in places], np.uint64).reshape(-1, 2)
+        self.family = np.array([each.family for each in places], np.uint8)[rank]
+        self.high, self.low = words[rank, 0], words[rank, 1]
+        icmp = np.where(self.family == 4, ICMP[4], ICMP[6])
+        self.protocol = np.where(protocol == 0, icmp, protocol).astype(np.uint8)
+
+    @classmethod
+    def of(cls, flows: Iterable[Flow]) -> Flows:
+        """From triples of destination, protocol and port."""
+        flows = list(flows)
+        places = sorted({address for address, _, _ in flows})
+        at = {address: rank for rank, address in enumerate(places)}
+        rank = np.array([at[address] for address, _, _ in flows], np.int64)
+        protocol = np.array([NUMBERS.get(word, 0) for _, word, _ in flows], np.int64)
+        return cls(places, rank, protocol, np.array([port for _, _, port in flows], np.int64))
+
+    def __getitem__(self, at: int) -> Flow:
+        """One flow as a triple."""
+        words = {number: word for word, number in NUMBERS.items()}
+        return self.places[self.rank[at]], words.get(int(self.protocol[at]), "icmp"), int(self.port[at])
 
     def __len__(self) -> int:
-        return len(self.flows)
+        return len(self.rank)
 
     def span(self, block: Cidr) -> tuple[int, int]:
         """Which of ``places`` lie in a prefix: from, to."""
@@ -96,41 +107,33 @@ def first_match(
     for index, rule in enumerate(rules):
         pairs = [(NUMBERS[each.protocol.lower()], each.port or -1) for each in rule.ports] or [(-1, -1)]
         entries += [(index, block, *pair) for block in stands_for(rule) for pair in pairs]
-    masks = [_words(each[1].family, _mask(each[1])) for each in entries]
-    words = [_words(each[1].family, each[1].value) for each in entries]
-    return _scan(
-        *(to.family, to.high, to.low, to.protocol, to.port),
-        np.array([each[1].family for each in entries], np.uint8),
-        np.array([word[0] for word in words], np.uint64),
-        np.array([word[1] for word in words], np.uint64),
-        np.array([mask[0] for mask in masks], np.uint64),
-        np.array([mask[1] for mask in masks], np.uint64),
-        np.array([each[2] for each in entries], np.int32),
-        np.array([each[3] for each in entries], np.int32),
-        np.array([each[0] for each in entries], np.int32),
-    )
+    blocks = np.array([_packed(each[1]) for each in entries], np.uint64).reshape(-1, 5)
+    others = np.array([(each[0], each[2], each[3]) for each in entries], np.int32).reshape(-1, 3)
+    found: Array = _scan(to.family, to.high, to.low, to.protocol, to.port, blocks, others)
+    return found
 
 
-def _mask(block: Cidr) -> int:
+@lru_cache(maxsize=1 << 17)
+def _packed(block: Cidr) -> tuple[int, int, int, int, int]:
+    """Family, both words of the network, both words of the mask."""
     bits = BITS[block.family]
-    return (1 << bits) - (1 << bits - block.prefix)
+    mask = (1 << bits) - (1 << bits - block.prefix)
+    return (block.family, *_words(block.family, block.value), *_words(block.family, mask))
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _scan(  # type: ignore[no-untyped-def]
-    family, high, low, protocol, port, families, highs, lows, high_masks, low_masks, protocols, ports, indexes
-):
+def _scan(family, high, low, protocol, port, blocks, others):  # type: ignore[no-untyped-def]
     found = np.full(len(family), -1, np.int32)
     for flow in range(len(family)):
-        for at in range(len(indexes)):
+        for at in range(len(others)):
             if (
-                high[flow] & high_masks[at] == highs[at]
-                and low[flow] & low_masks[at] == lows[at]
-                and families[at] == family[flow]
-                and (protocols[at] < 0 or protocols[at] == protocol[flow])
-                and (ports[at] < 0 or ports[at] == port[flow])
+                high[flow] & blocks[at, 3] == blocks[at, 1]
+                and low[flow] & blocks[at, 4] == blocks[at, 2]
+                and blocks[at, 0] == family[flow]
+                and (others[at, 1] < 0 or others[at, 1] == protocol[flow])
+                and (others[at, 2] < 0 or others[at, 2] == port[flow])
             ):
-                found[flow] = indexes[at]
+                found[flow] = others[at, 0]
                 break
     return found
 
@@ -187,7 +190,7 @@ class DatabaseRows:
 
     def decide(self, namespace: str, target: Address, protocol: str = "tcp", port: int = 443) -> bool | None:
         """What the rows do to one packet; None where none matches."""
-        found = int(self.decide_many(namespace, Flows([(target, protocol, port)]))[0])
+        found = int(self.decide_many(namespace, Flows.of([(target, protocol, port)]))[0])
         return None if found == NONE else found == ALLOW
 
     def decide_many(self, namespace: str, flows: Flows) -> Array:
@@ -197,13 +200,16 @@ class DatabaseRows:
         reading = _Reading(self.sets, group_name(namespace), flows)
         for row in self.of(namespace):
             verdict = {"allow": ALLOW, "allow-related": ALLOW, "drop": DROP}[row.action]
-            at = reading.matching(parse(row.match))
+            at = reading.matching(_tree(row.match))
             contradicted = (decided_at[at] == row.priority) & (verdicts[at] != verdict)
             assert not contradicted.any(), f"{row} contradicts another row of its priority"
             fresh = at[verdicts[at] == NONE]
             verdicts[fresh] = verdict
             decided_at[fresh] = row.priority
         return verdicts
+
+
+_tree = lru_cache(maxsize=1 << 14)(parse)
 
 
 class _Reading:
@@ -222,7 +228,11 @@ class _Reading:
     def matching(self, match: Match) -> Array:
         """Positions of the flows for which it holds."""
         at = self._candidates(match)
-        return at[self._holds(match, at)]
+        for part in match.of if isinstance(match, All) else (match,):
+            if not len(at):
+                break
+            at = at[self._holds(part, at)]
+        return at
 
     def _candidates(self, match: Match) -> Array:
         """Positions outside of which it does not hold."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
@@ -59,12 +59,12 @@ def test_as_many_rules_stay_as_can(seed: int) -> None:
     assert all(before[one] == after[two] for one, two in pairs)
     assert len({one for one, _ in pairs}) == len({two for _, two in pairs}) == len(pairs)
     assert len(pairs) == sum(min(before.count(each), after.count(each)) for each in "abcde")
-    assert all(one[1] < two[1] for one, two in zip(stayed, stayed[1:], strict=False))
+    assert all(one[1] < two[1] for one, two in pairwise(stayed))
     longest = max(
         size
         for size in range(len(pairs) + 1)
         for chosen in combinations(pairs, size)
-        if all(one[1] < two[1] for one, two in zip(chosen, chosen[1:], strict=False))
+        if all(one[1] < two[1] for one, two in pairwise(chosen))
     )
     assert len(stayed) == longest
 
@@ -74,9 +74,8 @@ def test_added_removed_and_moved() -> None:
         ("removed", 0, None),
         ("added", None, 1),
     ]
-    assert changes(["Allow 1.1.1.1", "Deny 2.2.2.2", "Deny 3.3.3.3"], ["Deny 2.2.2.2", "Deny 3.3.3.3", "Allow 1.1.1.1"]) == [
-        ("moved", 0, 2)
-    ]  # fmt: skip
+    before = ["Allow 1.1.1.1", "Deny 2.2.2.2", "Deny 3.3.3.3"]
+    assert changes(before, [*before[1:], before[0]]) == [("moved", 0, 2)]
 
 
 def test_dead_and_alive() -> None:
@@ -177,7 +176,8 @@ def test_connections_are_what_brute_force_says(seed: int) -> None:
 
 
 def test_rows_are_those_of_the_transaction_that_would_follow() -> None:
-    found = diff([rules("Allow 1.1.1.1", "Allow 1.1.1.2", "Deny 0.0.0.0/0")], [rules("Allow 1.1.1.1", "Allow 1.1.1.2", "Allow 1.1.1.3", "Deny 0.0.0.0/0")])  # fmt: skip # noqa: E501
+    before = ["Allow 1.1.1.1", "Allow 1.1.1.2", "Deny 0.0.0.0/0"]
+    found = diff([rules(*before)], [rules("Allow 1.1.1.3", *before)])
     assert ("Address_Set", "mutate") in {(each.table, each.verb) for each in found.rows}
     assert not [each for each in found.rows if each.table == "ACL"]
     gone = diff([rules("Deny 1.1.1.1")], [])
