@@ -72,6 +72,7 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
 # Where a policy or a firewall stands by age or by mistake: skipping it as unknown would silently drop a protection.
 _WRONG_GROUPS = {(group, "NetworkPolicy"): (_POLICY, "NetworkPolicy") for group in ("", "extensions")}
 _WRONG_GROUPS["", "EgressFirewall"] = (_OVN, "EgressFirewall")
+_MISPLACED = frozenset(kind.lower() for _, kind in _WRONG_GROUPS)
 
 # A kind in the wrong case would be skipped as unknown, and the author would believe it in force.
 _SPELLINGS = {(group, kind.lower()): (group, kind) for group, kind in (*KIND_RULES, *_WRONG_GROUPS)}
@@ -124,7 +125,7 @@ def parse_object(document: Document) -> Parsed:
     if kind == "List":
         return _unreadable(document, "Object", ("items",), "must be a list of objects", raw.get("items"))
     if not isinstance(version, str) or not version:
-        if ("", kind.lower()) not in _SPELLINGS or _SPELLINGS["", kind.lower()] not in _WRONG_GROUPS:
+        if kind.lower() not in _MISPLACED:
             return _unreadable(document, "Object", ("apiVersion",), "must name the group and version", version)
         version = ""
     group, _, number = version.rpartition("/")

@@ -246,7 +246,7 @@ async def test_one_rule_of_7990_is_one_address() -> None:
 
 
 def _members(sent: Sequence[Operation]) -> tuple[set[object], set[object]]:
-    """Addresses added and taken away by the one mutate there is besides that of the record, which is of the head and at most two parts."""
+    """Addresses added and taken away by one mutate; the other is of the record: its head, two parts at most."""
     assert all(isinstance(each, Mutate) and each.table == "Address_Set" for each in sent), sent
     record, members = sorted((each for each in sent if isinstance(each, Mutate)), key=lambda each: len(each.keys))[::-1]
     assert record.column == "external_ids" and len(record.keys) <= 3 and len(record.drop) <= 2, (
