@@ -109,7 +109,7 @@ def assert_fresh_start_agrees(cluster: Cluster, note: str) -> None:
 # ------------------------------------------------------------------------------- a large list
 
 MIX = {"hosts": 1_500, "nested": 350, "realistic": 150, "realistic6": 60, "ports": 30}
-STEPS, EVERY, JUDGED = 2_000, 50, 3
+STEPS, EVERY, JUDGED = 2_000, 50, 5
 
 
 class LargeWalk:

@@ -188,11 +188,11 @@ def test_the_record_of_a_firewall_reads_back_as_it(item: EgressFirewall) -> None
 @pytest.mark.parametrize("shape", SHAPES)
 def test_editing_one_rule_rewrites_two_parts_and_the_head(shape: str) -> None:
     rng = random.Random(shape)
-    pool = list(accept(shaped_firewall(shape, 4_000, 8, SHOP), EgressFirewall).rules)
-    found = pool[:3_000]
+    pool = list(accept(shaped_firewall(shape, 2_000, 8, SHOP), EgressFirewall).rules)
+    found = pool[:1_500]
     before = firewall_record(_with(found))
     assert max(map(len, before.values())) < 131_072
-    for _ in range(scaled(12)):
+    for _ in range(scaled(8)):
         at = rng.randrange(len(found))
         if rng.random() < 0.5:
             found.insert(at, rng.choice(pool))
