@@ -168,9 +168,7 @@ class Prefixes:
             self._networks.setdefault((block.family, shift), set()).add(block.value >> shift)
 
     def contains(self, family: int, value: int) -> bool:
-        return any(
-            value >> shift in networks for (mine, shift), networks in self._networks.items() if mine == family
-        )
+        return any(value >> shift in networks for (mine, shift), networks in self._networks.items() if mine == family)
 
 
 def _block(text: str) -> Cidr:

@@ -23,7 +23,6 @@ from ovnk_core.trace.question import Answer, Question, Step
 from ovnk_core.trace.scene import End, Ends, Scene
 from ovnk_core.trace.way import Way, find_way, incomplete
 
-
 FindRule = Callable[[EgressFirewall], Find]
 """How the first matching rule of a firewall is found: by going through them, or by a compiled classifier."""
 
@@ -89,34 +88,34 @@ def _firewall_step(scene: Scene, question: Question, ends: Ends, find_rule: Find
 
 
 def firewall_step(scene: Scene, stage: str, firewall: EgressFirewall, found: FirewallJudgement) -> Step:
-    """A firewall's judgement as a step, with the place its rule is written at."""
-    ref = ObjectRef("EgressFirewall", firewall.namespace, firewall.name)
-    where = scene.cluster.sources.get(ref)
-    path = () if found.rule is None else ("spec", "egress", found.rule)
-    return Step(
-        stage=stage,
-        verdict="allow" if found.allowed else "drop",
-        text=found.text,
-        object=ref,
-        rule=found.rule,
-        source=where.at(*path) if where is not None else "",
-    )
+    """A firewall's judgement as a step."""
+    return _written(scene, stage, ObjectRef("EgressFirewall", firewall.namespace, firewall.name), "egress", found)
 
 
 def policy_step(scene: Scene, stage: str, direction: Direction, found: Judgement) -> Step:
-    """A judgement as a step, with the place its policy's rule is written at."""
+    """A policy's judgement as a step."""
     if found.policy is None:
         return Step(stage=stage, verdict="allow", text=found.text)
     ref = ObjectRef("NetworkPolicy", found.policy.namespace, found.policy.name)
-    where = scene.cluster.sources.get(ref)
-    path = () if found.rule is None else ("spec", direction.lower(), found.rule)
+    return _written(scene, stage, ref, direction.lower(), found)
+
+
+def _written(scene: Scene, stage: str, ref: ObjectRef, rules: str, found: Judgement | FirewallJudgement) -> Step:
+    """A judgement with the place that its rule is written at; of a version that is no longer written anywhere, because
+    a newer one was refused, with the place of that."""
+    refused, where = scene.cluster.refused.get(ref), scene.cluster.sources.get(ref)
+    path = () if found.rule is None else ("spec", rules, found.rule)
+    source = refused.source if refused is not None else where.at(*path) if where is not None else ""
+    old = "; a newer version is refused, so the last accepted one stays in force"
     return Step(
         stage=stage,
         verdict="allow" if found.allowed else "drop",
-        text=found.text,
+        text=f"{found.text}; a newer version is refused, so the last accepted one stays in force"
+        if is_old
+        else found.text,
         object=ref,
         rule=found.rule,
-        source=where.at(*path) if where is not None else "",
+        source=source,
     )
 
 
