@@ -1,7 +1,7 @@
 """Connections that open or close between two states of a cluster: an example of each kind, and the pods concerned.
 
 Only pods that exist in both states are compared; of pods that nothing tells apart one is asked, for all. Out of the
-cluster, what could differ comes from ``firewall_points``: the changed rules of the egress firewall, and the blocks and
+cluster, what could differ comes from ``firewall.points``: the changed rules of the egress firewall, and the blocks and
 ports of changed network policies. Between pods, every pod of a namespace with changed policies is asked about one pod
 of each kind, on the ports those policies name. What does differ the trace decides, so the way, DNS to a pod's own node
 and all policies count.
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from ovnk_core.analysis.firewall_points import Edges, Point, Region, changed, regions
+from ovnk_core.analysis.firewall.points import Edges, Point, Region, changed, regions
 from ovnk_core.features.egress_firewall.compile import never_filtered
 from ovnk_core.features.egress_firewall.verdict import Packet
 from ovnk_core.features.network_policy.verdict import Direction

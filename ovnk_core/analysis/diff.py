@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ovnk_core.analysis.connections import Connection, compare_connections
-from ovnk_core.analysis.firewall_overlap import Overlaps
-from ovnk_core.analysis.firewall_points import kept
+from ovnk_core.analysis.firewall.overlap import Overlaps
+from ovnk_core.analysis.firewall.points import kept
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_firewall.compile import Reach
 from ovnk_core.ingest.outcome import Loaded

@@ -63,8 +63,9 @@ class FirewallRule(Key, frozen=True, cache_hash=True):
 
 
 class EgressFirewall(Declared, frozen=True, kw_only=True):
-    """At most ``MAX_RULES`` rules. ``labels`` and ``annotations`` are only shown. ``blocked`` is the reason when a refused object with nothing accepted before it is
-    stood in for: nothing leaves the namespace then, except DNS to the pods' own nodes (15.5.1.1)."""
+    """At most ``MAX_RULES`` rules. ``labels`` and ``annotations`` are only shown. ``blocked`` is the reason when a
+    refused object with nothing accepted before it is stood in for: nothing leaves the namespace then, except DNS to
+    the pods' own nodes (15.5.1.1)."""
 
     labels: Labels = ()
     annotations: Labels = ()

@@ -110,9 +110,7 @@ def _written(scene: Scene, stage: str, ref: ObjectRef, rules: str, found: Judgem
     return Step(
         stage=stage,
         verdict="allow" if found.allowed else "drop",
-        text=f"{found.text}; a newer version is refused, so the last accepted one stays in force"
-        if is_old
-        else found.text,
+        text=found.text + (old if refused is not None and found.rule is not None else ""),
         object=ref,
         rule=found.rule,
         source=source,

@@ -17,7 +17,7 @@ from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.intent import answer
 from ovnk_core.trace.question import ConnectionState, Question
 from ovnk_core.trace.scene import Scene
-from tests.kit.oracle import Laboratory, microflow, where_it_should_end
+from tests.kit.oracle import Laboratory, where_it_should_end
 from tests.kit.questions import Questioner, cluster_of, scaled
 from tests.kit.random_policy import Manifest
 from tests.kit.shapes import firewall, shaped_firewall

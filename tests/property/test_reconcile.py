@@ -259,7 +259,8 @@ def test_decisions_are_read_back_from_the_rows_they_shaped(seed: int) -> None:
     expected = {
         ref: item
         for ref, item in cluster.decisions.accepted.items()
-        if ref.kind in ("Node", "NetworkPolicy", "EgressFirewall") or (ref.kind == "Pod" and f"{ref.namespace}_{ref.name}" in ports)
+        if ref.kind in ("Node", "NetworkPolicy", "EgressFirewall")
+        or (ref.kind == "Pod" and f"{ref.namespace}_{ref.name}" in ports)
     }
     nowhere = {ref for ref in expected if ref.kind == "Node" and ref.name not in recalled.nodes}
     accepted = accepted_texts(recalled.accepted)

@@ -11,7 +11,7 @@ import pytest
 
 from ovnk_core.analysis.connections import Connection
 from ovnk_core.analysis.diff import ClusterDiff, diff_clusters, edited
-from ovnk_core.analysis.firewall_points import kept
+from ovnk_core.analysis.firewall.points import kept
 from ovnk_core.cluster import Cluster
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.nb.schema import parse_schema

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from ovnk_core.analysis.finding import CODES, SEVERITIES, Finding
-from ovnk_core.analysis.firewall_lint import lint_firewalls
-from ovnk_core.analysis.firewall_overlap import Overlaps
+from ovnk_core.analysis.firewall.lint import lint_firewalls
+from ovnk_core.analysis.firewall.overlap import Overlaps
 from ovnk_core.features.egress_firewall.compile import Reach
 from ovnk_core.features.egress_firewall.verdict import Packet, first_match, is_subject
 from ovnk_core.model.egress_firewall import FirewallPort, FirewallRule

@@ -9,9 +9,8 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 import pytest
 
-from ovnk_core.analysis import flow_text
-from ovnk_core.analysis.firewall_match import match_flows
-from ovnk_core.analysis.flow_file import (
+from ovnk_core.analysis.firewall import flow_text
+from ovnk_core.analysis.firewall.flow_file import (
     HEADER,
     WITH_PORTS,
     FlowError,
@@ -23,6 +22,7 @@ from ovnk_core.analysis.flow_file import (
     write_csv,
     write_npz,
 )
+from ovnk_core.analysis.firewall.match import match_flows
 from ovnk_core.features.egress_firewall.verdict import Packet, first_match, is_subject
 from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.port import Protocol

@@ -15,7 +15,7 @@ from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
 from ovnk_core.trace.scene import Scene
 
 if TYPE_CHECKING:
-    from ovnk_core.analysis.firewall_match import Matched
+    from ovnk_core.analysis.firewall.match import Matched
 
 
 @click.group()
@@ -66,8 +66,8 @@ def match(namespace: str, flows_file: str, output: str, summary: bool, **given: 
         say(f"note: namespace {namespace} has no egress firewall, so everything is allowed")
     elif asked.blocked:
         say(f"note: {asked.key} was refused and denies everything: {asked.blocked}")
-    from ovnk_core.analysis.firewall_match import match_flows
-    from ovnk_core.analysis.flow_file import lines_of, read_csv, read_npz, write_csv, write_npz
+    from ovnk_core.analysis.firewall.flow_file import lines_of, read_csv, read_npz, write_csv, write_npz
+    from ovnk_core.analysis.firewall.match import match_flows
 
     name = "stdin" if flows_file == "-" else flows_file
     lines = None if content.startswith(b"PK") else read_csv(content, name)

@@ -12,7 +12,7 @@ from ovnk_cli.options import dns_option, input_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_cli.sarif import sarif
 from ovnk_core.analysis.finding import SEVERITIES, Finding, Severity
-from ovnk_core.analysis.firewall_lint import lint_firewalls
+from ovnk_core.analysis.firewall.lint import lint_firewalls
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 from ovnk_cli.inputs import Input, offline, remarks, report
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, table
-from ovnk_core.analysis.firewall_rows import RuleAt, rules_of_rows
+from ovnk_core.analysis.firewall.rows import RuleAt, rules_of_rows
 from ovnk_core.errors import ObjectError
 from ovnk_core.flows.flow import STAGES
 from ovnk_core.flows.listing import list_flows

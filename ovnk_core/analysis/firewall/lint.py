@@ -1,6 +1,6 @@
 """What is wrong, useless or dangerous in egress firewalls that were accepted. Every finding is proven from the objects.
 
-Rules are judged as lists: which never decide (``firewall_overlap``), and what the list as a whole denies that a pod
+Rules are judged as lists: which never decide (``overlap``), and what the list as a whole denies that a pod
 needs. A firewall that was refused is not judged: ``validate`` says why it was refused.
 """
 
@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ovnk_core.analysis.finding import CODES, Finding, Severity
-from ovnk_core.analysis.firewall_overlap import Overlaps, covers_atom
+from ovnk_core.analysis.firewall.overlap import Overlaps, covers_atom
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_firewall.compile import EVERYTHING, Reach
 from ovnk_core.features.egress_firewall.verdict import Packet, first_match

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from ovnk_core.analysis import flow_text
+from ovnk_core.analysis.firewall import flow_text
 from ovnk_core.errors import OvnkError
 from ovnk_core.ingest.text import printable
 from ovnk_core.terms.address import Address, Family, parse_address

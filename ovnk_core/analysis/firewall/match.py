@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ovnk_core.analysis.flow_file import Flows
+from ovnk_core.analysis.firewall.flow_file import Flows
 from ovnk_core.features.egress_firewall.classify import FirewallClassifier
 from ovnk_core.kernels.classifier import NONE
 from ovnk_core.terms.struct import Value
