@@ -122,10 +122,11 @@ def _rule(report: Report, entry: Any, path: Path) -> FirewallRule:
     raw = report.as_mapping(entry, path)
     if raw is entry:
         report.known(raw, path, ("type", "to", "ports"))
-    word = report.text(raw, path, "type")
-    if word not in ("Allow", "Deny") and not report.touches((*path, "type")) and raw is entry:
+    said = raw.get("type")
+    word = said if isinstance(said, str) else ""
+    if word not in ("Allow", "Deny") and raw is entry:
         fix = f"write {word.capitalize()}" if word.capitalize() in ("Allow", "Deny") else "write Allow or Deny"
-        report.refuse((*path, "type"), "must be Allow or Deny", value=raw.get("type"), fix=fix)
+        report.refuse((*path, "type"), "must be Allow or Deny", value=said, fix=fix)
     to = _destination(report, report.mapping(raw, path, "to"), (*path, "to"))
     return FirewallRule(word == "Allow", to, _ports(report, raw, path))
 

@@ -14,6 +14,8 @@ from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
+from msgspec.structs import replace
+
 from ovnk_core.model.egress_firewall import EgressFirewall, FirewallRule
 from ovnk_core.model.manifest import manifest, rule_manifest
 
@@ -25,9 +27,7 @@ _ID_LENGTH = 16
 def firewall_record(item: EgressFirewall) -> dict[str, str]:
     """Suffix of the record's key -> text. The empty suffix holds the manifest without its rules, and the order of the
     parts; ``/ID`` holds a part, a JSON list of rules."""
-    head: dict[str, Any] = manifest(
-        EgressFirewall(name=item.name, namespace=item.namespace, uid=item.uid, created=item.created)
-    )
+    head: dict[str, Any] = manifest(replace(item, rules=()))
     texts = list(map(_text, item.rules))
     cuts = [index for index, is_cut in enumerate(map(_is_cut, item.rules), 1) if is_cut]
     edges = [0, *cuts, len(texts)]

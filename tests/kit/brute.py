@@ -121,7 +121,7 @@ def _packed(block: Cidr) -> tuple[int, int, int, int, int]:
     return (block.family, *_words(block.family, block.value), *_words(block.family, mask))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def _scan(family, high, low, protocol, port, blocks, others):  # type: ignore[no-untyped-def]
     found = np.full(len(family), -1, np.int32)
     for flow in range(len(family)):
@@ -253,24 +253,26 @@ class _Reading:
 
     def _holds(self, match: Match, at: Array) -> Array:
         flows = self.flows
+        found: Array
         match match:
             case All(parts):
-                return np.logical_and.reduce([self._holds(part, at) for part in parts])
+                found = np.logical_and.reduce([self._holds(part, at) for part in parts])
             case AnyOf(parts):
-                return np.logical_or.reduce([self._holds(part, at) for part in parts])
+                found = np.logical_or.reduce([self._holds(part, at) for part in parts])
             case Is(name):
-                return flows.protocol[at] == NUMBERS[name]
+                found = flows.protocol[at] == NUMBERS[name]
             case Test("inport", (PortGroupRef(name),), "=="):
-                return np.full(len(at), name == self.group)
+                found = np.full(len(at), name == self.group)
             case Test("ip4.dst" | "ip6.dst" as field, terms, op):
                 inside = self._inside.get(terms)
                 if inside is None:
                     inside = self._inside[terms] = flows.inside(each for term in terms for each in self._blocks(term))
-                return (flows.family[at] == int(field[2])) & (inside[flows.rank[at]] == (op == "=="))
+                found = (flows.family[at] == int(field[2])) & (inside[flows.rank[at]] == (op == "=="))
             case Test("tcp.dst" | "udp.dst" | "sctp.dst" as field, terms, "=="):
-                return np.logical_or.reduce([self._code[at] == _code(field, term) for term in terms])
+                found = np.logical_or.reduce([self._code[at] == _code(field, term) for term in terms])
             case _:
                 raise AssertionError(f"a firewall's match says {match}")
+        return found
 
     def _blocks(self, term: object) -> list[Cidr]:
         if isinstance(term, AddressSetRef):

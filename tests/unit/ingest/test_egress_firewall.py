@@ -185,7 +185,7 @@ BAD_NAMES = (
     *((text, "looks like an address: use cidrSelector") for text in ("1.2.3.4", "example.123", "１.２.３.４", "127.1")),  # noqa: RUF001
     *((text, "not a name in IDNA 2008") for text in ("☃.example", "xn--☃.com", "xn--a.com", "\ud800.com", "xn--.com")),
 )
-BAD_DESTINATIONS = (
+BAD_DESTINATIONS: tuple[tuple[Any, str, str, str], ...] = (
     *((to, TO, ONE_OF, EVERYTHING_FIX) for to in ({}, None, {"cidrSelector": None}, {"nodeSelector": None})),
     ({"cidrSelector": "1.2.3.4", "dnsName": "a.b"}, TO, ONE_OF, "make 2 rules of it"),
     ({"cidrSelector": "1.2.3.4", "dnsName": "a.b", "nodeSelector": {}}, TO, ONE_OF, "make 3 rules of it"),
@@ -204,7 +204,7 @@ BAD_DESTINATIONS = (
     ({"nodeSelector": {"matchLabel": {}}}, f"{NODES}.matchLabel", "unknown field", "did you mean matchLabels?"),
     ({"nodeSelector": {"matchLabels": {"a": 5}}}, f"{NODES}.matchLabels.a", "must be text", 'write "5"'),
 )
-BAD_PORTS = (
+BAD_PORTS: tuple[tuple[Any, str, str, str], ...] = (
     (None, f"{PORTS}[0]", "an entry may not be null", "leave ports out for every protocol"),
     ({}, f"{PORTS}[0]", "names neither a port nor a protocol", "leave ports out for every protocol"),
     *(({"port": at, "protocol": "TCP"}, f"{PORTS}[0].port", BOUNDS, "") for at in (0, -1, 65_536, 1 << 70)),
@@ -215,7 +215,7 @@ BAD_PORTS = (
     ({"port": 80, "protocol": "TCP", "endPort": 90}, f"{PORTS}[0].endPort", "unknown field", "did you mean port?"),
     *((each, f"{PORTS}[0]", "must be a mapping", "") for each in ("80", 80, ["TCP", 80])),
 )
-BAD_RULES = (
+BAD_RULES: tuple[tuple[Any, str, str, str], ...] = (
     (None, "spec.egress[0]", "an entry may not be null", "remove it"),
     *((each, "spec.egress[0]", "must be a mapping", "") for each in (5, "Deny", [], True)),
     ({"to": {"cidrSelector": "1.2.3.4"}}, TYPE, "must be Allow or Deny", "write Allow or Deny"),
@@ -225,7 +225,7 @@ BAD_RULES = (
     ({**rule("Deny 1.2.3.4"), "port": 80}, "spec.egress[0].port", "unknown field", "did you mean ports?"),
     ({**rule("Deny 1.2.3.4"), "ports": {}}, PORTS, "must be a list", ""),
 )
-BAD_SPECS = (
+BAD_SPECS: tuple[tuple[Any, str, str, str], ...] = (
     *(
         (spec, "spec.egress", "missing", "list the rules; [] restricts nothing")
         for spec in (None, {}, {"egress": None})
@@ -267,7 +267,8 @@ def test_refused_with_path_reason_and_fix_and_blocked(raw: Raw, path: str, reaso
 
 
 def test_every_problem_is_told_at_once() -> None:
-    raw = firewall([rule("Allow 300.0.0.0/8"), None, {"type": "deny", "to": {}}], SHOP)
+    entries: list[Any] = [rule("Allow 300.0.0.0/8"), None, {"type": "deny", "to": {}}]
+    raw = firewall(entries, SHOP)
     assert [error.path for error in refuse(raw).errors] == [
         "spec.egress[0].to.cidrSelector",
         "spec.egress[1]",

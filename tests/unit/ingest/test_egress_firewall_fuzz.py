@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovnk_core.cluster import Cluster
-from ovnk_core.features.egress_firewall.rules import firewall_owner
+from ovnk_core.features.egress_firewall.compile import firewall_owner
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallPort, FirewallRule, NodeSelector
 from ovnk_core.model.manifest import manifest
