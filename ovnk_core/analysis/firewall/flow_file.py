@@ -184,7 +184,7 @@ def read_npz(content: bytes, file: str) -> Flows:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as found:
             columns = {name: found[name] for name in found.files if name in COLUMNS}
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile) as reason:
+    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as reason:
         raise FlowError(file, 0, "", file, f"is no npz file of plain arrays: {reason}", "write it with savez") from None
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
