@@ -19,7 +19,7 @@ from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import LimitError, ObjectError, SchemaError
 from ovnk_core.features.egress_firewall.compile import ALL, DNS_NAME
-from ovnk_core.ingest.outcome import Item, Loaded, Refused, fails_closed
+from ovnk_core.ingest.outcome import UNREADABLE, Item, Loaded, Refused, fails_closed
 from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, effective_network
@@ -48,8 +48,6 @@ from ovnk_core.topology.place import SETTINGS, Settings
 Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
 """By table and key; a value of None deletes."""
 NETWORK_KINDS = ("Network", "NetworkOperator")
-UNREADABLE = ("File", "Object")
-"""Kinds of refused input that could hold anything."""
 V = TypeVar("V")
 
 
@@ -158,7 +156,7 @@ class Cluster:
         present = {item.ref for item in loaded.items} | {refused.ref for refused in loaded.refused}
         refused = list(loaded.refused)
         gone = [ref for ref in self._refs() if ref not in present]
-        if any(each.ref.kind in UNREADABLE for each in refused):
+        if any(each.may_be_anything for each in refused):
             gone = [ref for ref in gone if ref.kind in UNREADABLE]
             refused += [Refused(ref=ref, errors=()) for ref in self._recorded.accepted if ref not in present]
         return self.applying(loaded.items, gone, refused)

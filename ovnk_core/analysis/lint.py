@@ -10,7 +10,9 @@ from ovnk_core.indexes.projection import PORT_NUMBER, PortName
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.tables import (
     CLUSTER,
+    EGRESS_FIREWALL,
     INFRASTRUCTURE,
+    NAMESPACE,
     NETWORK,
     NETWORK_OPERATOR,
     NETWORK_POLICY,
@@ -19,6 +21,7 @@ from ovnk_core.model.tables import (
     POD_DECISION,
     cluster_key,
 )
+from ovnk_core.terms.name import ObjectRef
 from ovnk_core.topology.place import SETTINGS, assumptions, not_hosts
 
 SHOWN = 3
@@ -26,7 +29,7 @@ SHOWN = 3
 
 def lint(cluster: Cluster) -> tuple[str, ...]:
     """All remarks about a cluster, cluster-wide ones first."""
-    return (*_configuration(cluster), *_nodes(cluster), *_pods(cluster), *_policies(cluster))
+    return (*_configuration(cluster), *_nodes(cluster), *_pods(cluster), *_policies(cluster), *_firewalls(cluster))
 
 
 def _configuration(cluster: Cluster) -> Iterator[str]:
@@ -72,6 +75,19 @@ def _policies(cluster: Cluster) -> Iterator[str]:
             yield f"NetworkPolicy {key}: refused, so its subjects are isolated and nothing is allowed"
         for text in _port_names(cluster, policy):
             yield f"NetworkPolicy {key}: {text}"
+
+
+def _firewalls(cluster: Cluster) -> Iterator[str]:
+    rows = cluster.engine.rows
+    housed = {key.namespace for key, pod in rows(POD).items() if not pod.is_completed}
+    for key, firewall in sorted(rows(EGRESS_FIREWALL).items()):
+        if firewall.blocked:
+            yield f"EgressFirewall {key}: refused, and none was accepted before, so nothing leaves its namespace"
+        elif ObjectRef("EgressFirewall", key.namespace, key.name) in cluster.refused:
+            count = len(firewall.rules)
+            yield f"EgressFirewall {key}: refused, so the last accepted version stays enforced ({count:,} rules)"
+        if key.namespace not in housed and cluster_key(key.namespace) not in rows(NAMESPACE):
+            yield f"EgressFirewall {key}: there is no namespace {key.namespace}, so it protects nothing"
 
 
 def _port_names(cluster: Cluster, policy: NetworkPolicy) -> Iterator[str]:

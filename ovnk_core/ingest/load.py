@@ -131,6 +131,7 @@ def _clash(old: Item | Refused, new: Item | Refused) -> Refused:
         errors=tuple(errors),
         stand_in=_widest(_closed(old), _closed(new)),
         source=str(old.source),
+        is_identified=all(each.is_identified for each in (old, new) if isinstance(each, Refused)),
     )
 
 

@@ -24,6 +24,10 @@ def fails_closed(item: Declared, reason: str = "refused") -> StandIn | None:
     return None
 
 
+UNREADABLE = ("File", "Object")
+"""Kinds of refused input that could hold anything."""
+
+
 class Item(Value, frozen=True, kw_only=True):
     """One accepted object and where it was declared."""
 
@@ -37,13 +41,20 @@ class Refused(Value, frozen=True, kw_only=True):
     EgressFirewall that lets nothing out.
 
     Its name is the policy's own when that is a valid name, else one derived from it. Kind ``File`` is text that
-    could not be read as objects at all, ``Object`` a document whose kind is missing or unreadable.
+    could not be read as objects at all, ``Object`` a document whose kind is missing or unreadable. ``is_identified``:
+    its name and namespace are those of the object it is about; a misspelt one could be about any.
     """
 
     ref: ObjectRef
     errors: tuple[ObjectError, ...]
     stand_in: StandIn | None = None
     source: str = ""
+    is_identified: bool = True
+
+    @property
+    def may_be_anything(self) -> bool:
+        """Whether nobody can tell which object it was meant to be, so that none may be taken to be absent."""
+        return not self.is_identified or self.ref.kind in UNREADABLE
 
 
 class Warning(Value, frozen=True, kw_only=True):

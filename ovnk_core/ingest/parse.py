@@ -7,6 +7,7 @@ identified before anything else of it is trusted. What a kind's fields mean is i
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from difflib import SequenceMatcher
 from hashlib import sha256
 from typing import Any
 
@@ -23,6 +24,7 @@ from ovnk_core.ingest.position import Path, Positions
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import NAME_LENGTH, printable
 from ovnk_core.ingest.yaml_reader import Document, Problem, Unreadable
+from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared, Kind
@@ -73,6 +75,10 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
 _WRONG_GROUPS = {(group, "NetworkPolicy"): (_POLICY, "NetworkPolicy") for group in ("", "extensions")}
 _WRONG_GROUPS["", "EgressFirewall"] = (_OVN, "EgressFirewall")
 _MISPLACED = frozenset(kind.lower() for _, kind in _WRONG_GROUPS)
+
+_PROTECTING = (f"{_POLICY}/NetworkPolicy", f"{_OVN}/EgressFirewall")
+_ALIKE = 0.93
+"""Two letters wrong in group and kind together."""
 
 # A kind in the wrong case would be skipped as unknown, and the author would believe it in force.
 _SPELLINGS = {(group, kind.lower()): (group, kind) for group, kind in (*KIND_RULES, *_WRONG_GROUPS)}
@@ -136,9 +142,21 @@ def parse_object(document: Document) -> Parsed:
     if rule is None:
         text = printable(f"{version} {kind}", NAME_LENGTH)
         ref = _unbuilt_ref(raw, kind) if (group, kind) in KNOWN_UNBUILT else None
+        meant = "" if ref is not None else _meant(group, kind)
+        if meant:
+            return _unreadable(document, "Object", ("kind",), f"unknown kind {text}: did you mean {meant}?", kind)
         return Parsed(outcome=Skipped(kind=text, ref=ref))
     is_served = number == rule.version and group == spelled[0] and spelled not in _WRONG_GROUPS
     return _parse_known(document, raw, rule, is_served=is_served, kind=spelled[1])
+
+
+def _meant(group: str, kind: str) -> str:
+    """The protecting kind a misspelt one must have been: skipped as unknown, it would silently drop a protection."""
+    said = f"{group}/{kind}".lower()
+    for known in _PROTECTING:
+        if SequenceMatcher(None, said, known.lower()).ratio() >= _ALIKE:
+            return known
+    return ""
 
 
 def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_served: bool, kind: str) -> Parsed:
@@ -166,7 +184,13 @@ def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_
         source = document.positions.keep(parts=rule.keeps_parts)
         return Parsed(outcome=Item(ref=ref, value=value, source=source), warnings=warnings)
     closed = _stand_in(report, raw, value) if is_placed else None
-    refused = Refused(ref=ref, errors=report.all_errors(), stand_in=closed, source=document.positions.at())
+    refused = Refused(
+        ref=ref,
+        errors=report.all_errors(),
+        stand_in=closed,
+        source=document.positions.at(),
+        is_identified=is_named and is_placed and not (rule.kind == "EgressFirewall" and name != FIREWALL_NAME),
+    )
     return Parsed(outcome=refused, warnings=warnings)
 
 

@@ -51,7 +51,7 @@ def parse_egress_firewall(report: Report, raw: Mapping[str, Any], meta: Metadata
     report.known(raw, (), OBJECT_FIELDS)
     report.known(report.mapping(raw, (), "metadata"), ("metadata",), METADATA_FIELDS)
     if meta.name != NAME and not report.touches(("metadata", "name")):
-        reason = "a namespace has one egress firewall, and its name is default"
+        reason = "a namespace has one egress firewall, and its name is default; nothing is changed"
         report.refuse(("metadata", "name"), reason, value=meta.name, fix=f"write {NAME}")
     spec = report.mapping(raw, (), "spec")
     report.known(spec, ("spec",), ("egress",))
