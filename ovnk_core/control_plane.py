@@ -16,6 +16,7 @@ process. Every method may be cancelled at any await; what was accepted stays acc
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
@@ -134,6 +135,8 @@ class ControlPlane:
         self._flows: FlowTable | None = None
         self._tracer: Tracer | None = None
         self.last_flush = Flushed(operations={}, rows_owned=0, rows_foreign=0)
+        self.operations = Counter[str]()
+        """By verb, of every flush so far."""
 
     async def __aenter__(self) -> Self:
         await self._northbound.connect(mirrored(), timeout_s=self._timeout_s)
@@ -156,7 +159,8 @@ class ControlPlane:
                 self._exit.callback(tasks.cancel_scope.cancel)
                 tasks.start_soon(self._write)
                 tasks.start_soon(self._repair)
-                tasks.start_soon(self._resolver.run)
+                if self._resolving is None or self._resolving.keeps_asking:
+                    tasks.start_soon(self._resolver.run)
                 tasks.start_soon(self._warm_up)
         except BaseException:
             await self._exit.aclose()
@@ -281,11 +285,7 @@ class ControlPlane:
     async def push_dns(self, answer: DnsAnswer) -> int:
         """What a resolver feed knows of a name (a wildcard too), complete; the revision to wait for. Raises SchemaError
         for what is no DNS name."""
-        try:
-            name = dns_name(answer.name).name
-        except ValueError as reason:
-            raise SchemaError(str(reason), kind="DnsAnswer", path="name", value=show(answer.name)) from None
-        await self._resolver.push(replace(answer, name=name))
+        await self._resolver.push(replace(answer, name=_name_of(answer.name)))
         return self.revision
 
     async def resolve_dns(self, deadline_s: float) -> None:
@@ -293,8 +293,9 @@ class ControlPlane:
         await self._resolver.resolve_once(sorted(self.cluster.dns_names), deadline_s)
 
     def dns(self, name: str) -> DnsDecision:
-        """What a DNS name stands for, with its history. Raises NotFound for one that never had an answer."""
-        found = self.cluster.engine.rows(DNS_DECISION).get(name)
+        """What a DNS name stands for, with its history. Raises NotFound for one that never had an answer, SchemaError
+        for what is no DNS name."""
+        found = self.cluster.engine.rows(DNS_DECISION).get(_name_of(name))
         if found is None:
             raise NotFound(f"{name} was never answered, or is named by no firewall")
         return found
@@ -443,6 +444,7 @@ class ControlPlane:
                 try:
                     with anyio.CancelScope(shield=True):
                         self.last_flush = await self._writer.flush()
+                    self.operations.update(self.last_flush.operations)
                 except SouthError as error:
                     failure, delay = error, error.retry_after_s
                 except OvnkError as error:
@@ -489,6 +491,14 @@ class ControlPlane:
 
     def _recall(self) -> Decisions:
         return decisions_of(recall({table: self._northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}))
+
+
+def _name_of(text: str) -> str:
+    """A DNS name as manifests write it -> as it is kept. Raises SchemaError."""
+    try:
+        return dns_name(text).name
+    except ValueError as reason:
+        raise SchemaError(str(reason), kind="DnsName", path="name", value=show(text)) from None
 
 
 def decisions_of(recalled: Recalled) -> Decisions:

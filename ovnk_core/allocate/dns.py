@@ -2,13 +2,15 @@
 
 ``heard`` takes what one round of questions brought (an answer for each family, or one that a feed pushed), ``elapsed``
 ends grace periods; both give the next state, whose ``wake_s`` says when something is due. The state's decision is what
-the rules see. It is replaced only when an address came or went, so an unchanged answer costs nothing downstream.
+the rules see and what is recorded. It holds all that the next decision depends on, so a process that is started anew
+for every round (``begun``) decides as one that never stopped. It is replaced only when an address came, left or
+returned or the count of denials changed, so an unchanged answer costs nothing downstream.
 
 * *live*, for Allow rules: the last answer and what left it less than ``grace_s`` ago, so that a pool that rotates its
   addresses loses no connection. Emptied when the name is denied to exist (NXDOMAIN, or NODATA in every family) twice in
   a row; failures in between neither count nor interrupt.
 * *sticky*, for Deny rules: the same, but while the answer is empty it keeps the last one that was not. A Deny is not
-  opened by a name that went away.
+  opened by a name that went away. (What left within the second of the last answer counts as part of it.)
 * A failure (timeout, SERVFAIL, REFUSED, nonsense) keeps everything, for ever; ``failure`` and ``heard_s`` say how old
   it is. The price: an Allow outlives a resolver that never returns.
 * NODATA in one family while the other has addresses empties that family, with grace.
@@ -23,12 +25,14 @@ Source: 15.5.1.3 of the manual (DNS rules follow the TTL); RFC 1035 3.2.1, RFC 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 
 from msgspec.structs import replace
 
 from ovnk_core.model.cluster import RESERVED, SPECIAL, ClusterNetwork
 from ovnk_core.model.decision import (
+    DENIALS,
     DNS_FAILURES,
     MAX_DNS_ADDRESSES,
     MAX_DNS_HISTORY,
@@ -46,7 +50,6 @@ MAX_DENIAL_TTL_S = 300.0
 CONFIRM_S = 30.0
 """At most this long until the first denial is confirmed or taken back."""
 RETRY_S, MAX_RETRY_S = 5.0, 300.0
-DENIALS = 2
 _SHOWN = 3
 
 
@@ -61,16 +64,14 @@ class DnsTerms(Value, frozen=True, kw_only=True, gc=False):
 class DnsState(Value, frozen=True, kw_only=True, gc=False):
     """All that is known of one name. Times are Unix seconds.
 
-    ``decision`` None: nothing to decide was ever heard. ``last``: the last answer that was not empty. ``leaving``: when
-    the grace period of an address ends, sorted by address. ``denials`` and ``failures`` count in a row; ``failure`` is
-    the latest of the current row, ``heard_s`` the time of the last word on the name. ``warnings`` are about that word.
+    ``decision`` None: nothing to decide was ever heard. ``denials`` (at most ``DENIALS``) and ``failures`` count in a
+    row; ``failure`` is the latest of the current row, ``heard_s`` the time of the last word on the name. ``warnings``
+    are about that word.
     """
 
     name: str
     due_s: float
     decision: DnsDecision | None = None
-    last: tuple[Address, ...] = ()
-    leaving: tuple[tuple[Address, float], ...] = ()
     denials: int = 0
     failures: int = 0
     failure: str = ""
@@ -81,7 +82,8 @@ class DnsState(Value, frozen=True, kw_only=True, gc=False):
     @property
     def expiry_s(self) -> float:
         """When the next grace period ends; infinity without one."""
-        return min((end_s for _, end_s in self.leaving), default=float("inf"))
+        leaving = self.decision.leaving if self.decision else ()
+        return min((end_s for _, end_s in leaving), default=math.inf)
 
     @property
     def wake_s(self) -> float:
@@ -97,13 +99,18 @@ def terms_of(network: ClusterNetwork, grace_s: float = GRACE_S) -> DnsTerms:
 
 
 def begun(name: str, recorded: DnsDecision | None, now_s: float, grace_s: float = GRACE_S) -> DnsState:
-    """A name at the start: due at once. When the addresses in grace left the answer is not on record, so their period
-    begins anew."""
+    """A name at the start: due at once, and without the addresses whose grace period has ended meanwhile.
+
+    The decision is ``recorded`` itself when nothing ended. A period whose end is not on record begins now. None is
+    longer than ``grace_s`` from now, whatever the machine's clock did between two runs.
+    """
     if recorded is None:
         return DnsState(name=name, due_s=now_s)
-    leaving = tuple((address, now_s + grace_s) for address in recorded.live if address not in recorded.answer)
-    last = recorded.answer or recorded.sticky
-    return DnsState(name=name, due_s=now_s, decision=recorded, last=last, leaving=leaving)
+    ends, latest_s = dict(recorded.leaving), _end_of_grace(now_s, grace_s)
+    left = [address for address in recorded.live if address not in recorded.answer]
+    leaving = tuple((address, min(ends.get(address, latest_s), latest_s)) for address in left)
+    decision = recorded if leaving == recorded.leaving else replace(recorded, leaving=leaving)
+    return elapsed(DnsState(name=name, due_s=now_s, decision=decision, denials=recorded.denials), now_s)
 
 
 def heard(state: DnsState, answers: Sequence[DnsAnswer], now_s: float, terms: DnsTerms) -> DnsState:
@@ -122,17 +129,21 @@ def heard(state: DnsState, answers: Sequence[DnsAnswer], now_s: float, terms: Dn
     if denial:
         state = replace(_denied(state, denial, now_s), heard_s=now_s, warnings=())
     elif _says_something(told, state):
-        state = replace(_answered(state, told, now_s, terms), heard_s=now_s, denials=0)
+        state = replace(_answered(replace(state, denials=0), told, now_s, terms), heard_s=now_s)
     return replace(state, due_s=now_s + _pause(state, answers))
 
 
 def elapsed(state: DnsState, now_s: float) -> DnsState:
     """Let go the addresses whose grace period has ended; the same state when there is none."""
-    kept = {address: end_s for address, end_s in state.leaving if end_s > now_s}
-    if len(kept) == len(state.leaving):
+    decision = state.decision or DnsDecision()
+    kept = {address: end_s for address, end_s in decision.leaving if end_s > now_s}
+    if len(kept) == len(decision.leaving):
         return state
-    answer = state.decision.answer if state.decision else ()
-    return _decide(state, answer, kept, "expired", now_s)
+    return _decide(state, decision.answer, kept, "expired", now_s)
+
+
+def _end_of_grace(now_s: float, grace_s: float) -> int:
+    return math.ceil(now_s + grace_s)
 
 
 def addresses_at(decision: DnsDecision, at_s: float) -> tuple[Address, ...] | None:
@@ -167,21 +178,24 @@ def _says_something(told: dict[Family, DnsAnswer], state: DnsState) -> bool:
 
 
 def _denied(state: DnsState, cause: str, now_s: float) -> DnsState:
-    state = replace(state, denials=state.denials + 1)
-    return state if state.denials < DENIALS else _decide(state, (), {}, cause, now_s)
+    state = replace(state, denials=min(state.denials + 1, DENIALS))
+    if state.denials == DENIALS:
+        return _decide(state, (), {}, cause, now_s)
+    return replace(state, decision=state.decision and replace(state.decision, denials=state.denials))
 
 
 def _answered(state: DnsState, told: dict[Family, DnsAnswer], now_s: float, terms: DnsTerms) -> DnsState:
-    before = state.decision.answer if state.decision else ()
+    decision = state.decision or DnsDecision()
+    before = decision.answer
     given: set[Address] = set()
     for family in terms.families:
         each = told.get(family)
         source = before if each is None or each.outcome in DNS_FAILURES else each.addresses
         given.update(address for address in source if address.family == family)
     usable = {address for address in given if not any(block.contains(address) for block in terms.excluded)}
-    live = set(state.decision.live) if state.decision else set()
+    live = set(decision.live)
     answer = _first(sorted(usable, key=lambda address: (address not in live, address)))
-    leaving = dict.fromkeys(before, now_s + terms.grace_s) | dict(state.leaving)
+    leaving = dict.fromkeys(before, _end_of_grace(now_s, terms.grace_s)) | dict(decision.leaving)
     for address in answer:
         leaving.pop(address, None)
     cause = "pushed" if any(each.family is None for each in told.values()) else "answer"
@@ -207,24 +221,37 @@ def _first(addresses: Sequence[Address]) -> tuple[Address, ...]:
 
 
 def _decide(
-    state: DnsState, answer: tuple[Address, ...], leaving: dict[Address, float], cause: str, now_s: float
+    state: DnsState, answer: tuple[Address, ...], leaving: dict[Address, int], cause: str, now_s: float
 ) -> DnsState:
-    """The state with its sets made anew; the decision is the very same object when no set changed."""
+    """The state with its decision made anew; the very same object when nothing in it changed."""
     old = state.decision or DnsDecision()
-    last = answer or state.last
     newest = sorted(leaving, key=lambda address: (-leaving[address], address))[: MAX_DNS_ADDRESSES - len(answer)]
     live = _first([*answer, *newest])
-    sticky = live if answer else _first(list(dict.fromkeys([*newest, *last])))
-    decision = state.decision
-    if (live, sticky, answer) != (old.live, old.sticky, old.answer):
-        history = old.history
-        if live != old.live:
-            # Times never run backwards, whatever the machine's clock did between two runs.
-            at_s = max(round(float(now_s), 3), history[-1].at_s if history else 0.0)
-            history = (*history, DnsChange(at_s=at_s, cause=cause, addresses=live))[-MAX_DNS_HISTORY:]
-        decision = DnsDecision(live=live, sticky=sticky, answer=answer, history=history)
-    kept = tuple((address, leaving[address]) for address in sorted(newest))
-    return replace(state, decision=decision, last=last, leaving=kept)
+    sticky = live if answer else _first(list(dict.fromkeys([*newest, *_last_answer(old)])))
+    history = old.history
+    if live != old.live:
+        # Times never run backwards, whatever the machine's clock did between two runs.
+        at_s = max(math.floor(now_s), history[-1].at_s if history else 0)
+        history = (*history, DnsChange(at_s=at_s, cause=cause, addresses=live))[-MAX_DNS_HISTORY:]
+    decision = DnsDecision(
+        live=live,
+        sticky=sticky,
+        answer=answer,
+        leaving=tuple((address, leaving[address]) for address in sorted(newest)),
+        # Of a name that never had an address nothing can be taken, so nothing is counted on record.
+        denials=state.denials if sticky else 0,
+        history=history,
+    )
+    return replace(state, decision=state.decision if decision == old else decision)
+
+
+def _last_answer(decision: DnsDecision) -> tuple[Address, ...]:
+    """The last answer that was not empty. What left before it did is in its grace period and leaves sooner."""
+    if decision.answer:
+        return decision.answer
+    ends = dict(decision.leaving)
+    last_s = max(ends.values(), default=0)
+    return tuple(address for address in decision.sticky if ends.get(address, last_s) == last_s)
 
 
 def _pause(state: DnsState, answers: Sequence[DnsAnswer]) -> float:

@@ -125,7 +125,7 @@ class _Lists:
             was = origin.get(index)
             was_dead = was is not None and was in dead_before
             if index in dead_after and not was_dead:
-                yield self._change("dead", was, index, self._overlaps[1].hiders(index))
+                yield self._change("dead", was, index, self._overlaps[1].hiders(index).rules)
             elif was_dead and index not in dead_after:
                 yield self._change("alive", was, index)
 

@@ -60,8 +60,13 @@ CODES: dict[str, Code] = {
     ),
     "ipv6-open": Code(
         severity="warning",
-        title="IPv4 is denied at the end of the list and IPv6 is not",
+        title="All of IPv4 is denied but for exceptions, and IPv6 is not",
         advice="Add a Deny of ::/0.",
+    ),
+    "ipv4-open": Code(
+        severity="warning",
+        title="All of IPv6 is denied but for exceptions, and IPv4 is not",
+        advice="Add a Deny of 0.0.0.0/0.",
     ),
     "host-bits": Code(
         severity="warning", title="A prefix has host bits set", advice="Write the network address that is meant."
@@ -70,6 +75,11 @@ CODES: dict[str, Code] = {
         severity="warning",
         title="A Deny by wildcard holds only for names that were heard of",
         advice="Deny everything and allow what is needed.",
+    ),
+    "wildcard-needs-feed": Code(
+        severity="error",
+        title="A wildcard name needs a resolver feed; without one the whole firewall is refused",
+        advice="Name the hosts one by one, or run a control plane with a resolver feed.",
     ),
     "dns-pending": Code(
         severity="warning",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +16,7 @@ from ovnk_core.ingest.position import JsonPositions, Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.yaml_reader import Unreadable
 from ovnk_core.model.decision import (
+    DENIALS,
     DNS_CAUSES,
     MAX_DNS_ADDRESSES,
     MAX_DNS_HISTORY,
@@ -133,13 +133,40 @@ def read_dns(name: str, text: str) -> DnsDecision | None:
 
 def _dns(report: Report, name: str, value: Any, path: Path) -> DnsDecision:
     raw = report.as_mapping(value, path)
-    report.known(raw, path, ("live", "sticky", "answer", "history"))
+    report.known(raw, path, ("live", "sticky", "answer", "leaving", "denials", "history"))
     if not _is_dns_name(name):
         report.refuse(path, "not a DNS name in lower-case A-labels")
     live = _addresses(report, raw, path, "live")
     sticky = live if raw.get("sticky") is None else _addresses(report, raw, path, "sticky")
-    answer = live if raw.get("answer") is None else _addresses(report, raw, path, "answer")
-    return DnsDecision(live=live, sticky=sticky, answer=answer, history=_history(report, raw, path))
+    ends = _leaving(report, raw, path, live)
+    answer = tuple(address for address in live if address not in ends)
+    if raw.get("answer") is not None:
+        answer = _addresses(report, raw, path, "answer")
+    if ends.keys() & set(answer):
+        report.refuse((*path, "leaving"), "an address is in the answer, too")
+    denials = 0 if raw.get("denials") is None else report.as_number(raw["denials"], (*path, "denials"), (0, DENIALS))
+    return DnsDecision(
+        live=live,
+        sticky=sticky,
+        answer=answer,
+        leaving=tuple(sorted(ends.items())),
+        denials=denials or 0,
+        history=_history(report, raw, path),
+    )
+
+
+def _leaving(report: Report, owner: Mapping[str, Any], path: Path, live: tuple[Address, ...]) -> dict[Address, int]:
+    """When the grace period of an address ends; a record that was made without them has none."""
+    found: dict[Address, int] = {}
+    for index, entry in enumerate(report.items(owner, path, "leaving")):
+        at: Path = (*path, "leaving", index)
+        raw = report.as_mapping(entry, at)
+        report.known(raw, at, ("at", "addresses"))
+        at_s, addresses = _seconds(report, raw.get("at"), (*at, "at")), _addresses(report, raw, at, "addresses")
+        if not set(addresses) <= set(live) - found.keys():
+            report.refuse((*at, "addresses"), "an address is listed twice, or is not in live")
+        found |= dict.fromkeys(addresses, at_s or 0)
+    return found
 
 
 def _is_dns_name(text: str) -> bool:
@@ -164,21 +191,22 @@ def _history(report: Report, owner: Mapping[str, Any], path: Path) -> tuple[DnsC
         cause, at_s = report.text(raw, at, "cause"), _seconds(report, raw.get("at"), (*at, "at"))
         if cause not in DNS_CAUSES:
             report.refuse((*at, "cause"), f"must be one of {', '.join(DNS_CAUSES)}", value=raw.get("cause"))
-        if found and at_s < found[-1].at_s:
+        if found and at_s is not None and at_s < found[-1].at_s:
             report.refuse((*at, "at"), "is before the entry above", value=at_s)
         add, drop = (frozenset(_addresses(report, raw, at, key)) for key in ("add", "drop"))
         if add & held or drop - held:
             report.refuse(at, "adds what was there, or drops what was not")
         held = (held | add) - drop
-        found.append(DnsChange(at_s=at_s, cause=cause, addresses=tuple(sorted(held))))
+        found.append(DnsChange(at_s=at_s or 0, cause=cause, addresses=tuple(sorted(held))))
     return tuple(found)
 
 
-def _seconds(report: Report, value: Any, path: Path) -> float:
+def _seconds(report: Report, value: Any, path: Path) -> int | None:
+    """Whole Unix seconds; fractions, which older records have, are cut off."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < _TIME_END:
         report.refuse(path, "must be a time in Unix seconds", value=value)
-        return math.nan
-    return float(value)
+        return None
+    return int(value)
 
 
 def _addresses(report: Report, owner: Mapping[str, Any], path: Path, key: str) -> tuple[Address, ...]:

@@ -32,10 +32,14 @@ class PodDecision(Value, frozen=True, kw_only=True, gc=False):
 DnsOutcome = Literal["answer", "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "malformed"]
 DNS_FAILURES: frozenset[DnsOutcome] = frozenset(("servfail", "refused", "timeout", "unreachable", "malformed"))
 """Outcomes that say nothing about the name."""
+DENIALS = 2
+"""So many in a row make a name one that does not exist."""
 DNS_CAUSES = ("answer", "nxdomain", "nodata", "expired", "pushed")
 MAX_DNS_ADDRESSES = 1_024
 """Per name, in each of ``live`` and ``sticky``."""
-MAX_DNS_HISTORY = 32
+MAX_DNS_HISTORY = 128
+"""Changes per name: two hours of a pool that rotates every minute. The record holds fewer when they do not fit in
+``manifest.MAX_DNS_TEXT``."""
 
 
 class DnsAnswer(Value, frozen=True, kw_only=True, gc=False):
@@ -54,10 +58,14 @@ class DnsAnswer(Value, frozen=True, kw_only=True, gc=False):
 
 
 class DnsChange(Value, frozen=True, kw_only=True, gc=False):
-    """From ``at_s`` (Unix seconds, UTC) on, the name had ``addresses`` for Allow rules; ``cause`` says what was heard:
-    answer, nxdomain, nodata, expired (a grace period ended), pushed."""
+    """From ``at_s`` (whole Unix seconds, UTC) on, the name had ``addresses`` for Allow rules; ``cause`` says what was
+    heard: answer, nxdomain, nodata, expired (a grace period ended), pushed.
 
-    at_s: float
+    Whole seconds, rounded down, so that a time that was shown is a time that can be asked for; of several changes in
+    one second the last is what is found.
+    """
+
+    at_s: int
     cause: str
     addresses: tuple[Address, ...] = ()
 
@@ -66,12 +74,16 @@ class DnsDecision(Value, frozen=True, kw_only=True, gc=False):
     """What a DNS name stands for. ``live`` for Allow rules, ``sticky`` for Deny rules (both sorted, all families).
 
     ``answer`` is the last answer alone; ``live`` holds it plus addresses in their grace period; ``sticky`` also keeps
-    the last answer after the name was denied to exist. ``history`` is oldest first and bounded.
+    the last answer after the name was denied to exist. ``leaving``: when the grace period of an address ends (whole
+    Unix seconds), sorted by address. ``denials`` (0 to 2): how often in a row the name was denied to exist. ``history``
+    is oldest first, at most ``MAX_DNS_HISTORY`` changes; when it is full the oldest is dropped.
     """
 
     live: tuple[Address, ...] = ()
     sticky: tuple[Address, ...] = ()
     answer: tuple[Address, ...] = ()
+    leaving: tuple[tuple[Address, int], ...] = ()
+    denials: int = 0
     history: tuple[DnsChange, ...] = ()
 
 

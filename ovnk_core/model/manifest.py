@@ -271,8 +271,11 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
 
 
 def dns_text(decision: DnsDecision) -> str:
-    """A DNS decision as compact JSON with sorted keys. At most ``MAX_DNS_TEXT`` bytes, unless the addresses in use
-    alone take more: the oldest history gives way."""
+    """A DNS decision as compact JSON with sorted keys: the record that outlives the process.
+
+    At most ``MAX_DNS_HISTORY`` changes and ``MAX_DNS_TEXT`` bytes, unless the addresses in use alone take more: the
+    oldest history gives way, the addresses never.
+    """
     left = MAX_DNS_TEXT - len(_compact(_dns(replace(decision, history=()))))
     history, first = decision.history[-MAX_DNS_HISTORY:], len(decision.history[-MAX_DNS_HISTORY:])
     for index in reversed(range(len(history))):
@@ -286,11 +289,18 @@ def dns_text(decision: DnsDecision) -> str:
 
 
 def _dns(decision: DnsDecision) -> dict[str, Any]:
-    """History as a log: what came and what went, the oldest entry with everything there was. Sets that equal ``live``,
-    as they mostly do, are left out."""
+    """History as a log: what came and what went, the oldest entry with everything there was. What follows from the
+    rest, as it mostly does, is left out: ``sticky`` that equals ``live``, ``answer`` that is ``live`` less what leaves.
+    """
+    ends = dict(decision.leaving)
+    staying = tuple(address for address in decision.live if address not in ends)
     found: dict[str, Any] = {"live": _texts(decision.live)}
     found |= {"sticky": _texts(decision.sticky)} if decision.sticky != decision.live else {}
-    found |= {"answer": _texts(decision.answer)} if decision.answer != decision.live else {}
+    found |= {"answer": _texts(decision.answer)} if decision.answer != staying else {}
+    # By time, because what leaves together ends together: half the text of a rotating pool.
+    groups = [(at_s, [address for address in ends if ends[address] == at_s]) for at_s in sorted(set(ends.values()))]
+    found |= {"leaving": [{"at": at_s, "addresses": _texts(own)} for at_s, own in groups]} if groups else {}
+    found |= {"denials": decision.denials} if decision.denials else {}
     found["history"] = []
     before: frozenset[Address] = frozenset()
     for change in decision.history:

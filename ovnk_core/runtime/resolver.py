@@ -41,17 +41,19 @@ Publish = Callable[[Mapping[str, DnsDecision | None]], Awaitable[None]]
 class ResolverSettings(Value, frozen=True, kw_only=True):
     """``servers`` in order; empty: those of ``resolv_conf``, read again at every question. ``timeout_s`` bounds one
     exchange with one server, ``grace_s`` is how long an Allow outlives an address, ``queries`` how many questions may
-    be on their way."""
+    be on their way. ``keeps_asking`` False is for a process that ends soon: only ``resolve_once`` asks, each name once,
+    and only it and ``push`` hand anything over."""
 
     servers: tuple[NameServer, ...] = ()
     resolv_conf: str = RESOLV_CONF
     timeout_s: float = 2.0
     grace_s: float = GRACE_S
     queries: int = 16
+    keeps_asking: bool = True
 
 
 class NameStatus(Value, frozen=True, kw_only=True):
-    """One name. Times are Unix seconds: ``due_s`` of the next question (infinity: only a feed tells of it), ``heard_s``
+    """One name. Times are Unix seconds: ``due_s`` of the next question (infinity: nobody will ask it), ``heard_s``
     of the last word on the name, ``failed_s`` of the last failure of the current row of ``failures``. ``warnings``:
     what was not used of the last answer, that the answer in use is old, or that the newest is not in force yet."""
 
@@ -136,7 +138,7 @@ class Resolver:
             self._schedule(name)
         for name in names - before:
             self._forget_s.pop(name, None)
-            self._states.setdefault(name, self._begin(name))
+            self._begin(name)
             self._schedule(name)
         terms = terms_of(self._network(), self._settings.grace_s)
         if terms != self._terms:
@@ -145,8 +147,14 @@ class Resolver:
                 self._states[name] = replace(self._states[name], due_s=now_s)
                 self._schedule(name)
 
-    def _begin(self, name: str) -> DnsState:
-        return begun(name, self._recorded.pop(name, None), self._clock.now(), self._settings.grace_s)
+    def _begin(self, name: str) -> None:
+        """Know a name, from the record if it is on it. What ended since it was recorded is news."""
+        if name in self._states:
+            return
+        recorded = self._recorded.pop(name, None)
+        state = self._states[name] = begun(name, recorded, self._clock.now(), self._settings.grace_s)
+        if state.decision is not recorded:
+            self._note(name, state.decision)
 
     def status(self) -> dict[str, NameStatus]:
         """By wanted name, sorted."""
@@ -163,7 +171,7 @@ class Resolver:
             warnings.append(f"{state.name}: what was heard last is not in force yet ({self.problem})")
         return NameStatus(
             name=state.name,
-            due_s=state.due_s if self._may_ask(state.name) else math.inf,
+            due_s=state.due_s if self._may_ask(state.name) and self._settings.keeps_asking else math.inf,
             heard_s=state.heard_s,
             failure=state.failure,
             failed_s=state.failed_s,
@@ -182,7 +190,7 @@ class Resolver:
         """What a feed knows of a name, as if all servers had said so; in force when this returns. A push is complete:
         what it does not hold has left the answer."""
         if answer.name not in self._states:
-            self._states[answer.name] = self._begin(answer.name)
+            self._begin(answer.name)
             self._forget_s[answer.name] = self._clock.now() + self._settings.grace_s
         self._hear(answer.name, (answer,))
         await self._hand_over()
@@ -199,29 +207,43 @@ class Resolver:
                 await self._sleep(self._heap[0][0] if self._heap else math.inf)
 
     async def resolve_once(self, names: Iterable[str], deadline_s: float) -> dict[str, DnsDecision]:
-        """Ask for names now, at most ``deadline_s`` seconds in all, and hand over what was heard; decisions by name.
+        """Ask for names now, at most ``deadline_s`` seconds in all, end grace periods, and hand over what changed;
+        decisions by name.
 
         For a command that runs once: names that nobody answered in time are left out, ``status`` says why.
         """
         names = tuple(name for name in dict.fromkeys(names) if self._may_ask(name))
         self.want(self._wanted | set(names))
-        waiting = set(names)
+        started_s = self._clock.now()
+        waiting: dict[str, list[DnsAnswer]] = {name: [] for name in names}
 
         async def one(name: str) -> None:
-            await self._ask(name)
-            waiting.discard(name)
+            await self._ask(name, waiting[name])
+            del waiting[name]
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._cancel_at, tasks, self._clock.now() + deadline_s)
+            tasks.start_soon(self._cancel_at, tasks, started_s + deadline_s)
             async with anyio.create_task_group() as asking:
                 for name in names:
                     asking.start_soon(one, name)
             tasks.cancel_scope.cancel()
-        for name in sorted(waiting):
-            late = DnsAnswer(name=name, outcome="timeout", reason=f"no answer in {deadline_s:g} s")
-            self._hear(name, (late,))
+        for name, answers in waiting.items():
+            state = self._states[name]
+            if max(state.heard_s or 0.0, state.failed_s or 0.0) < started_s:
+                self._hear(name, [*answers, *self._late(name, answers, deadline_s)])
+        for name in self._wanted:
+            self._keep(elapsed(self._states[name], self._clock.now()))
         await self._hand_over()
         return {name: each for name in names if (each := self._states[name].decision) is not None}
+
+    def _late(self, name: str, answers: Sequence[DnsAnswer], deadline_s: float) -> Iterable[DnsAnswer]:
+        """A timeout for each family that was not heard of when the time was over."""
+        given = {each.family for each in answers}
+        what = {4: "A ", 6: "AAAA "} if given else {}
+        for family in self._network().families:
+            if family not in given:
+                reason = f"no {what.get(family, '')}answer in {deadline_s:g} s"
+                yield DnsAnswer(name=name, outcome="timeout", family=family, reason=reason)
 
     async def _cancel_at(self, tasks: TaskGroup, at_s: float) -> None:
         await self._clock.sleep_until(at_s)
@@ -268,7 +290,7 @@ class Resolver:
                 self._note(name, None)
         elif name in self._wanted and self._may_ask(name) and self._states[name].due_s <= now_s:
             self._in_flight[name] = anyio.Event()
-            tasks.start_soon(self._round, name)
+            tasks.start_soon(self._round, name, [])
         else:
             self._keep(elapsed(self._states[name], now_s))
 
@@ -277,17 +299,17 @@ class Resolver:
 
     # ------------------------------------------------------------------ asking
 
-    async def _ask(self, name: str) -> None:
+    async def _ask(self, name: str, answers: list[DnsAnswer]) -> None:
         """One round for a name, or what is left of the one under way."""
         if name in self._in_flight:
             await self._in_flight[name].wait()
         else:
             self._in_flight[name] = anyio.Event()
-            await self._round(name)
+            await self._round(name, answers)
 
-    async def _round(self, name: str) -> None:
-        """Every family of the cluster at once."""
-        answers: list[DnsAnswer] = []
+    async def _round(self, name: str, answers: list[DnsAnswer]) -> None:
+        """Every family of the cluster at once. ``answers`` (empty) takes them as they come, for a caller that ends the
+        round before its time."""
         try:
             servers = self._servers()
             async with anyio.create_task_group() as tasks:

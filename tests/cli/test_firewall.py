@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from tests.cli.command import ROOT, SHOP, Ran, ovnk
+from tests.kit.ovn import OvsdbServer, short_directory
 
 FIREWALL = """\
 apiVersion: k8s.ovn.org/v1
@@ -63,6 +64,7 @@ DECISIONS = {
         }
     },
 }
+WILDCARD_DENY = "type: Deny\n      to: {dnsName: '*.example.net'}"
 FLOWS = """\
 dst,protocol,port
 1.2.3.7,tcp,80
@@ -132,10 +134,17 @@ def test_match_takes_what_a_name_answers(lab: Lab) -> None:
 
 
 def test_match_without_a_firewall_allows(lab: Lab) -> None:
+    lab.cluster = lab.write("more.yaml", CLUSTER.replace("namespace: lab", "namespace: other"))
     ran = lab.ask("firewall", "match", "-n", "other", "--flows", lab.flows)
-    assert ran.code == 0
+    assert ran.code == 0, ran.err
     assert {line.rsplit(",", 2)[1] for line in ran.out.splitlines()[1:]} == {"allow"}
     assert "no egress firewall" in ran.err
+
+
+def test_match_of_a_namespace_that_nobody_knows_is_a_mistake(lab: Lab) -> None:
+    ran = lab.ask("firewall", "match", "-n", "lba", "--flows", lab.flows)
+    assert (ran.code, ran.out) == (2, "")
+    assert "-n lba: no such namespace" in ran.err
 
 
 def test_match_of_a_refused_firewall_denies(lab: Lab) -> None:
@@ -154,7 +163,8 @@ def test_match_of_a_refused_firewall_denies(lab: Lab) -> None:
         ("dst,protocol,port\n1.2.3.4,tpc,80\n", ("flows.csv:2", "protocol", "tpc", "write tcp, udp, sctp, icmp")),
         ("dst,protocol,port\n1.2.3.4,tcp,\n", ("flows.csv:2", "port", "write 0 to 65535")),
         ("1.2.3.4,tcp,80\n", ("flows.csv:1", "header", "write dst,protocol,port")),
-        ("", ("flows.csv:1", "header")),
+        ("", ("flows.csv: the file: is empty", "write the header")),
+        ("PK,protocol,port\n", ("flows.csv:1", "is not the header")),
     ],
 )
 def test_match_says_what_is_wrong_and_where(lab: Lab, content: str, words: tuple[str, ...]) -> None:
@@ -215,6 +225,34 @@ def test_lint_as_sarif(lab: Lab) -> None:
     place = hidden["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == lab.firewall
     assert place["region"] == {"startLine": 15}
+
+
+def test_lint_reads_wildcards_and_says_what_they_need(lab: Lab) -> None:
+    text = FIREWALL.replace("www.example.com", "'*.example.com'")
+    Path(lab.firewall).write_text(text.replace("type: Deny\n      to: {cidrSelector: 1.2.3.7/32}", WILDCARD_DENY))
+    ran = lab.ask("lint", "-o", "json")
+    codes = {(each["code"], each["rule"]) for each in ran.json("lint")["findings"]}
+    assert {("wildcard-needs-feed", 1), ("wildcard-needs-feed", 2), ("wildcard-deny", 2)} <= codes
+    assert ("wildcard-deny", 1) not in codes
+    assert "error:" not in ran.err
+    assert "a wildcard cannot be asked" in lab.ask("get", "egressfirewall").err
+
+
+def test_sarif_holds_refused_objects_and_pointers(lab: Lab) -> None:
+    bad = yaml.safe_load(FIREWALL)
+    bad["metadata"]["namespace"], bad["spec"]["egress"][2]["to"] = "broken", {"cidrSelector": "1.2.3.7/99"}
+    both = {"apiVersion": "v1", "kind": "List", "items": [yaml.safe_load(FIREWALL), bad]}
+    lab.firewall = lab.write("firewall.json", json.dumps(both))
+    run = json.loads(lab.ask("lint", "-o", "sarif", "--severity", "warning").out)["runs"][0]
+    (refused,) = [each for each in run["results"] if each["ruleId"] == "refused"]
+    assert (refused["level"], run["tool"]["driver"]["rules"][refused["ruleIndex"]]["id"]) == ("error", "refused")
+    assert "1.2.3.7/99" in refused["message"]["text"]
+    (hidden,) = [each for each in run["results"] if each["ruleId"] == "shadowed"]
+    for each, pointer in ((refused, "/items/1/spec/egress/2"), (hidden, "/items/0/spec/egress/2")):
+        (place,) = each["locations"]
+        assert place["physicalLocation"] == {"artifactLocation": {"uri": lab.firewall}}
+        named = [where["fullyQualifiedName"] for where in place["logicalLocations"]]
+        assert named[1].startswith(pointer)
 
 
 # ------------------------------------------------------------------------------------------- diff
@@ -288,6 +326,42 @@ def test_get_of_a_refused_one_says_why(lab: Lab) -> None:
     holds = [each["type"] for each in document["status"]["conditions"] if each["status"] == "True"]
     assert holds == ["Blocked"]
     assert lab.ask("get", "egressfirewall", "missing", "-n", "lab").code == 2
+
+
+def test_get_of_a_refused_one_shows_no_rules_that_nobody_knows(lab: Lab) -> None:
+    Path(lab.firewall).write_text(FIREWALL.replace("1.2.3.7/32", "1.2.3.7/99"))
+    ran = lab.ask("get", "egressfirewall", "-o", "yaml")
+    (item,) = yaml.safe_load(ran.out)["items"]
+    assert (ran.code, "spec" in item, "status" in item) == (1, False, True)
+    assert "note: lab/default: its rules are not known" in ran.err
+
+
+def test_describe_forges_no_line(lab: Lab) -> None:
+    Path(lab.firewall).write_text(FIREWALL.replace("hands off", '"a\\nStatus:\\t\\tall is well\\e[2J"'))
+    out = lab.ask("describe", "egressfirewall").out
+    assert "Annotations:\tnote=a\\nStatus:\\t\\tall is well\\x1b[2J\n" in out
+    assert out.count("\nStatus:") == 1
+
+
+def test_a_northbound_is_a_source_of_decisions(lab: Lab) -> None:
+    with short_directory() as directory, OvsdbServer(directory) as server:
+        words = ("-f", lab.cluster, "-f", lab.firewall)
+        assert ovnk("sync", *words, "--northbound", server.address, "--dns-timeout", "0").code == 0
+        Path(lab.firewall).write_text(FIREWALL.replace("1.2.3.7/32", "1.2.3.7/99"))
+        there = (*words, "--northbound", server.address)
+        ran = ovnk("get", "egressfirewall", "-o", "json", *there)
+        (item,) = ran.json("get")["items"]
+        assert (ran.code, len(item["spec"]["egress"])) == (1, 4)
+        assert [each["type"] for each in item["status"]["conditions"] if each["status"] == "True"] == [
+            "DNSPending", "Stale",
+        ]  # fmt: skip
+        assert "Condition:\tStale=True" in ovnk("describe", "egressfirewall", *there).out
+        question = ("--from", "lab/web", "--to", "1.2.3.7:80")
+        assert ovnk("trace", *question, *there).out.startswith("allow: rule 0")
+        assert ovnk("trace", *question, *words).out.startswith("drop")
+        for more in (["lint"], ["rows"], ["diff", "--to", lab.cluster], ["matrix", "--port", "80"]):
+            assert ovnk(*more, *there).code in (0, 1), more
+        assert ovnk("get", "egressfirewall", *there, "--decisions", lab.decisions).code == 2
 
 
 def test_describe_has_the_manuals_layout(lab: Lab) -> None:
@@ -375,6 +449,10 @@ def test_dns_at_a_time(lab: Lab) -> None:
     then = ovnk(*words, "--at", "2023-11-14T23:05:00Z", "-o", "json").json("dns")["names"][0]
     assert (then["addresses"], then["at"]) == (["203.0.113.4"], "2023-11-14T23:05:00Z")
     assert "203.0.113.4" in ovnk(*words, "--at", "2023-11-15T00:05:00+01:00").out
+    assert "deny_addresses" in now.json("dns")["names"][0]
+    assert "deny_addresses" not in then
+    beyond = ovnk(*words, "--at", "0001-01-01T00:00:00+14:00")
+    assert (beyond.code, "write a time" in beyond.err) == (2, True)
     before = ovnk(*words, "--at", "2023-01-01")
     assert (before.code, "not on record" in before.out) == (1, True)
     assert ovnk("dns", "other.example.com", "--decisions", lab.decisions).code == 1

@@ -53,6 +53,30 @@ def test_a_server_that_does_not_answer_holds_nothing_up(server: OvsdbServer) -> 
     assert f"warning: {NAME}: no answer in 0.3 s" in ran.err
 
 
+def test_counts_are_of_both_commits_and_seconds_leave_out_the_wait(server: OvsdbServer) -> None:
+    words = ("sync", "-f", SHOP, "--northbound", server.address, "-o", "json")
+    first = ovnk(*words, "--dns-timeout", "0").json("sync")
+    assert first["operations"]["insert"] > 100
+    with short_directory() as directory, Dnsmasq(directory, {NAME: [ADDRESS]}) as dnsmasq:
+        second = ovnk(*words, "--dns-server", str(dnsmasq.address), "--dns-timeout", "20").json("sync")
+    assert sum(second["operations"].values()) > 0, "what DNS answered is all there was to do"
+    late = ovnk(*words, "--dns-server", "192.0.2.1", "--dns-timeout", "3").json("sync")
+    assert late["seconds"] < 2.5
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "1e400", "-1", "3601"])
+def test_a_time_for_dns_is_finite(text: str) -> None:
+    ran = ovnk("sync", "-f", SHOP, "--northbound", "memory", "--dns-timeout", text)
+    assert ran.code == 2
+    assert "--dns-timeout" in ran.err
+
+
+def test_help_names_the_variables() -> None:
+    text = ovnk("sync", "--help").out
+    assert "OVNK_DNS_SERVER" in text
+    assert "OVNK_DNS_TIMEOUT" in text
+
+
 @pytest.mark.parametrize("text", ["ns.example.com", "127.0.0.1:0", "[::1"])
 def test_what_is_no_server_is_told(text: str) -> None:
     ran = ovnk("sync", "-f", SHOP, "--northbound", "memory", "--dns-server", text, "--dns-timeout", "1")

@@ -17,6 +17,7 @@ from typing import IO, Any
 import pytest
 
 from tests.cli.command import ROOT, SHOP
+from tests.kit.dnsmasq import Dnsmasq
 from tests.kit.ovn import OvsdbServer, short_directory
 
 DEADLINE_S = 40
@@ -118,6 +119,24 @@ def test_a_guard_and_back(server: OvsdbServer, shop: Path) -> None:
             path.write_text(text)
         watch.until_synced(2)
         assert ports(server) == before
+
+
+def test_dns_trouble_is_told_once_and_answers_are_saved(server: OvsdbServer, shop: Path, tmp_path: Path) -> None:
+    """A server that is not there yet, and is later: no file changes, and still the answer is on record."""
+    name, saved = "packages.example.com", tmp_path / "decisions.json"
+    with short_directory() as directory, Dnsmasq(directory, {name: ["198.51.100.40"]}) as dnsmasq:
+        address = str(dnsmasq.address)
+        with watching(
+            shop, server, "--dns-server", address, "--dns-timeout", "5", "--save-decisions", str(saved)
+        ) as watch:
+            watch.until(lambda: saved.exists() and "198.51.100.40" in saved.read_text())
+    with watching(shop, server, "--dns-server", "127.0.0.1:9", "--dns-timeout", "5") as watch:
+        watch.until_said(f"warning: {name}: ")
+        (shop / "late.yaml").write_text(POD)
+        watch.until(lambda: "shop_late" in ports(server))
+        watch.until_synced(2)
+        assert len(watch.said) == len(set(watch.said)), watch.said
+        assert sum(f"warning: {name}: " in line for line in watch.said) == 1
 
 
 def test_an_attempt_that_failed_is_repeated_though_no_file_changed(server: OvsdbServer, shop: Path) -> None:

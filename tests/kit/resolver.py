@@ -27,13 +27,19 @@ class Bench:
     """A resolver, what it published and what stands after that, and the hands on its clock."""
 
     def __init__(
-        self, *servers: NameServer, timeout_s: float = 5.0, recorded: Mapping[str, DnsDecision] | None = None
+        self,
+        *servers: NameServer,
+        timeout_s: float = 5.0,
+        recorded: Mapping[str, DnsDecision] | None = None,
+        keeps_asking: bool = True,
     ) -> None:
         self.clock, self.network = VirtualClock(), FOUR
         self.published: list[dict[str, DnsDecision | None]] = []
         self.decisions = dict(recorded or {})
         self.refusal: OvnkError | None = None
-        settings = ResolverSettings(servers=servers, timeout_s=timeout_s) if servers else None
+        settings = (
+            ResolverSettings(servers=servers, timeout_s=timeout_s, keeps_asking=keeps_asking) if servers else None
+        )
         self.resolver = Resolver(
             settings, recorded or {}, network=lambda: self.network, publish=self._publish, clock=self.clock
         )

@@ -130,7 +130,8 @@ async def test_address_sets_follow_and_outlive_the_dns(dnsmasq: Dnsmasq, own_ser
         await plane.wait(timeout_s=10)
         assert not plane.pending().operations
         after = plane.dns(WWW)
-        assert addresses_at(after, before.history[0].at_s) == before.live
+        assert after.history[0] == before.history[0]
+        assert addresses_at(after, after.history[-1].at_s) == after.live
         requests, revision = plane.last_flush, plane.revision
         await plane.resolve_dns(10.0)
         assert (plane.last_flush, plane.revision) == (requests, revision), "an unchanged answer is nothing"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ovnk_cli.northbound import recorded
 from ovnk_cli.output import say
 from ovnk_core.analysis.lint import lint
 from ovnk_core.cluster import Cluster
@@ -31,13 +32,22 @@ class Input(Value, frozen=True, kw_only=True):
     node_prefix: str
     max_file_bytes: int
     dns: tuple[str, ...] = ()
+    has_dns_feed: bool = False
+    northbound: str | None = None
+    driver: str = "native"
+    timeout: float = 30.0
 
     @property
     def settings(self) -> Settings:
-        return Settings(node_prefix_bits=_prefixes(self.node_prefix), platform=self.platform)
+        bits = _prefixes(self.node_prefix)
+        return Settings(node_prefix_bits=bits, platform=self.platform, has_dns_feed=self.has_dns_feed)
 
     def decisions(self) -> Decisions | None:
-        """Recorded decisions of ``--decisions``; None without it."""
+        """Recorded decisions of ``--decisions`` or ``--northbound``; None without either."""
+        if self.northbound is not None:
+            if self.decisions_file is not None:
+                raise click.UsageError("give either --decisions FILE or --northbound ADDRESS")
+            return recorded(self.northbound, self.driver, self.timeout)
         if self.decisions_file is None:
             return None
         try:
@@ -106,17 +116,26 @@ class Offline(Value, frozen=True, kw_only=True):
 
 def offline(given: Input, *, quiet: bool = False) -> Offline:
     """Load and compute without any database. Remarks go to stderr unless ``quiet``."""
-    recorded = given.decisions()
+    decided = given.decisions()
     loaded = given.load()
-    cluster = Cluster(settings=given.settings, decisions=recorded)
+    cluster = Cluster(settings=given.settings, decisions=decided)
     cluster.replace(loaded)
     if given.dns:
         cluster.decide_dns(given.stated())
     if not quiet:
         _summarise(loaded, cluster)
-        if recorded is None and (cluster.decisions.nodes or cluster.decisions.pods):
+        if decided is None and (cluster.decisions.nodes or cluster.decisions.pods):
             say("note: addresses and subnets that objects do not state are proposed afresh (--decisions)")
     return Offline(loaded=loaded, cluster=cluster)
+
+
+def is_namespace(cluster: Cluster, name: str) -> bool:
+    """Whether a namespace is declared, holds pods or has an egress firewall, be they refused."""
+    keys = {kind: [*cluster.objects(kind)] for kind in ("Namespace", "Pod", "EgressFirewall")}
+    for ref in cluster.refused:
+        keys.setdefault(ref.kind, []).append(ref.key)
+    inside = (*keys["Pod"], *keys["EgressFirewall"])
+    return any(key.name == name for key in keys["Namespace"]) or any(key.namespace == name for key in inside)
 
 
 def _summarise(loaded: Loaded, cluster: Cluster) -> None:
@@ -137,10 +156,14 @@ def report_edit(loaded: Loaded, cluster: Cluster) -> None:
 
 def report(loaded: Loaded, cluster: Cluster) -> None:
     """Everything a person should know about the input, on stderr."""
-    for error in cluster.errors:
-        say(f"error: {error}")
-    for remark in remarks(loaded, cluster):
-        say(f"warning: {remark}")
+    for line in report_lines(loaded, cluster):
+        say(line)
+
+
+def report_lines(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
+    """What ``report`` says."""
+    errors = (f"error: {error}" for error in cluster.errors)
+    return (*errors, *(f"warning: {remark}" for remark in remarks(loaded, cluster)))
 
 
 def remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 MAX_FILE_BYTES, LARGEST_FILE_BYTES = 64 << 20, 1 << 32
 PORT_MAX = 65535
+MAX_DNS_S = 3_600
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+")
 
@@ -19,6 +20,12 @@ _HOST = re.compile(r"\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+")
 def _seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not 0 < value < math.inf:
         raise click.BadParameter(f"{value:g} is not a positive number of seconds", ctx, param)
+    return value
+
+
+def dns_seconds(ctx: click.Context, param: click.Parameter, value: float) -> float:
+    if not 0 <= value <= MAX_DNS_S:
+        raise click.BadParameter(f"{value:g} is not a number of seconds from 0 to {MAX_DNS_S}", ctx, param)
     return value
 
 
@@ -129,7 +136,8 @@ def output_option(*choices: str, default: str = "table") -> Callable[[F], F]:
 
 
 def northbound_options(*, is_required: bool = True) -> Callable[[F], F]:
-    """Which northbound database, and through which driver."""
+    """Which northbound database, and through which driver. Not required: its decisions are read instead of a file's."""
+    source = "" if is_required else " Takes recorded decisions from there, instead of --decisions; nothing is written."
 
     def decorate(function: F) -> F:
         for option in reversed(
@@ -139,7 +147,7 @@ def northbound_options(*, is_required: bool = True) -> Callable[[F], F]:
                     required=is_required,
                     callback=_remotes,
                     metavar="ADDRESS",
-                    help="unix:PATH, tcp:HOST:PORT (several with commas), or memory.",
+                    help=f"unix:PATH, tcp:HOST:PORT (several with commas), or memory.{source}",
                 ),
                 click.option(
                     "--driver", type=click.Choice(["native", "ovsdbapp"]), default="native", show_default=True

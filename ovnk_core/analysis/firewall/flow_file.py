@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from typing import Any, NoReturn
 
 import numpy as np
@@ -28,6 +29,7 @@ COLUMNS = ("dst", "protocol", "port")
 WITH_PORTS = tuple(PROTOCOL_NUMBERS.values())
 ICMP: dict[Family, int] = {4: 1, 6: 58}
 LOW_HALF = (1 << 64) - 1
+_UNREADABLE = (ValueError, OSError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 PORT_LIMIT, PROTOCOL_LIMIT = 65535, 255
 
 
@@ -75,6 +77,8 @@ class FlowLines(Value, frozen=True, kw_only=True):
 
 def read_csv(content: bytes, file: str) -> FlowLines:
     """A CSV file's bytes -> its flows. Raises FlowError for the first line at fault."""
+    if not content:
+        raise FlowError(file, 0, "", "the file", "is empty", f"write the header {HEADER} and one flow a line")
     text = np.frombuffer(content, np.uint8)
     stops = np.flatnonzero(text == ord("\n"))
     if len(text) and text[-1] != ord("\n"):
@@ -179,13 +183,31 @@ def lines_of(flows: Flows) -> FlowLines:
 # ------------------------------------------------------------------------------------------- npz
 
 
+def is_npz(content: bytes, file: str) -> bool:
+    """Whether a file is read as npz: by its name if that says so, else by being a zip archive and no text."""
+    if file.endswith((".npz", ".csv")):
+        return file.endswith(".npz")
+    if not content.startswith(b"PK"):
+        return False
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
 def read_npz(content: bytes, file: str) -> Flows:
     """An npz file's bytes -> its flows. Raises FlowError."""
+    columns: dict[str, npt.NDArray[Any]] = {}
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as found:
-            columns = {name: found[name] for name in found.files if name in COLUMNS}
-    except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as reason:
-        raise FlowError(file, 0, "", file, f"is no npz file of plain arrays: {reason}", "write it with savez") from None
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in COLUMNS:
+                if f"{name}.npy" in archive.namelist():
+                    with archive.open(f"{name}.npy") as member:
+                        columns[name] = np.lib.format.read_array(member, allow_pickle=False)
+    except _UNREADABLE:
+        # What NumPy says of pickled arrays is advice on how to run them.
+        raise FlowError(file, 0, "", file, "is no npz file of plain arrays", "write it with savez") from None
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         fix = f"name its arrays {', '.join(COLUMNS)}"

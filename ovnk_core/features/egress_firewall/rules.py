@@ -204,7 +204,7 @@ def dns_sets(read: Reader, key: tuple[str, str], row: None) -> Iterable[Output]:
         for family in network.families:
             own = dns_set_row(name, kind, family)
             ids = dict(object_ids("EgressFirewallDNS", name, kind, ip_family=f"v{family}"))
-            if kind == LIVE and family == network.families[0] and decision.history:
+            if kind == LIVE and family == network.families[0] and decision != DnsDecision():
                 ids[DNS_KEY] = dns_text(decision)
             yield ADDRESS_SETS.row(own, AddressSet(name=dns_set_name(name, kind, family), external_ids=pairs_of(ids)))
             for address in addresses:

@@ -109,24 +109,39 @@ def judge(firewall: EgressFirewall, place: NodePlace | None, packet: Packet, nam
 
 
 def _given(rule: FirewallRule, packet: Packet, names: Names) -> str:
-    """Which answer gave a DNS name the packet's destination, and when."""
+    """Which answer gave a DNS name the packet's destination, and when; and why the rule still has what the name had."""
     if not isinstance(rule.to, DnsName):
         return ""
-    decision = names.dns(rule.to.name)
-    since_s = None if decision is None else answered_since(decision, packet.target)
-    when = f" since {utc(since_s)}" if since_s is not None else ""
-    return f"; {rule.to.name} has {packet.target}{when}"
+    name, address, decision = rule.to.name, packet.target, names.dns(rule.to.name) or DnsDecision()
+    since_s, until_s = answered_between(decision, address)
+    since = f" since {utc(since_s)}" if since_s is not None else ""
+    if address not in decision.live:
+        until = f" until {utc(until_s)}" if until_s is not None else ""
+        return f"; {name} had {address}{since}{until}, and Deny rules keep it"
+    end_s = dict(decision.leaving).get(address)
+    if end_s is not None:
+        return f"; {name} had {address}{since}, and rules keep it until {utc(end_s)}"
+    return f"; {name} has {address}{since}"
 
 
 def answered_since(decision: DnsDecision, address: Address) -> float | None:
     """Since when (Unix seconds) a name has had an address without interruption; None if its history does not say."""
-    since_s = None
+    since_s, until_s = answered_between(decision, address)
+    return since_s if until_s is None else None
+
+
+def answered_between(decision: DnsDecision, address: Address) -> tuple[float | None, float | None]:
+    """From when until when (Unix seconds) a name last had an address for Allow rules; None where its history does not
+    say, and for the end of what has not ended."""
+    since_s: float | None = None
+    until_s: float | None = None
     for change in decision.history:
-        if address not in change.addresses:
-            since_s = None
-        elif since_s is None:
-            since_s = change.at_s
-    return since_s
+        if address in change.addresses:
+            if since_s is None or until_s is not None:
+                since_s, until_s = change.at_s, None
+        elif since_s is not None and until_s is None:
+            until_s = change.at_s
+    return since_s, until_s
 
 
 def utc(at_s: float) -> str:

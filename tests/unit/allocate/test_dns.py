@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ovnk_core.allocate.dns import DnsState, DnsTerms, addresses_at, begun, elapsed, heard, terms_of
 from ovnk_core.ingest.decisions import read_dns
@@ -79,6 +80,8 @@ WALKS: list[tuple[str, list[tuple[float, str]], str, str]] = [
     ("nor nobody's", [(0, "127.0.0.1 224.0.0.1 0.0.0.0 255.255.255.255 9.0.0.1")], ONE, ONE),
     ("private and link-local ones are", [(0, "10.0.0.1 169.254.169.254")], "10.0.0.1 169.254.169.254", "same"),
     ("rebinding empties Allow after grace", [(0, ONE), (60, "10.128.0.9"), (361, "-")], "", ONE),
+    ("an empty answer keeps the last one alone", [(0, ONE), (60, TWO), (70, "10.128.0.9"), (360, "-")], TWO, TWO),
+    ("for ever", [(0, ONE), (60, TWO), (70, "10.128.0.9"), (360, "-"), (370, "-")], "", TWO),
     ("rebinding from the start", [(0, "10.128.0.9")], "", ""),
 ]
 
@@ -167,10 +170,24 @@ def test_denials_are_confirmed_soon_and_then_asked_about_now_and_then() -> None:
 
 def test_what_did_not_change_is_the_same_object() -> None:
     state = walk((0, BOTH))
-    for after_s, said in [(60, BOTH), (61, "timeout"), (62, "nxdomain"), (63, BOTH), (64, "nodata"), (65, "-")]:
+    for after_s, said in [(60, BOTH), (61, "timeout"), (62, "servfail"), (63, BOTH), (64, "-")]:
         after = walk((after_s, said), state=state)
         assert after.decision is state.decision, said
         state = after
+    state = walk((70, TWO), (71, ONE), state=state)
+    assert walk((80, ONE), (81, "timeout"), (82, ONE), state=state).decision is state.decision
+    gone = walk((90, "nxdomain"), (91, "nxdomain"), state=state)
+    assert walk((92, "nxdomain"), (93, "nodata"), (94, "timeout"), state=gone).decision is gone.decision
+
+
+def test_a_denial_is_recorded_and_taken_back() -> None:
+    states = [walk((0, ONE))]
+    for after_s, said in [(1, "nxdomain"), (2, ONE), (3, "nodata"), (4, "timeout"), (5, "nxdomain"), (6, TWO)]:
+        states.append(walk((after_s, said), state=states[-1]))
+    decisions = [state.decision or DnsDecision() for state in states]
+    assert [each.denials for each in decisions] == [0, 1, 0, 1, 1, 2, 0]
+    assert [shown(each.live) for each in decisions] == [ONE, ONE, ONE, ONE, ONE, "", TWO]
+    assert walk((0, "nxdomain"), (1, "nxdomain")).decision is None, "nothing was known, so nothing is decided"
 
 
 def test_an_answer_that_moves_inside_grace_is_recorded_without_a_line_of_history() -> None:
@@ -197,12 +214,24 @@ def test_history_answers_who_was_there_when() -> None:
 
 def test_history_is_bounded_and_never_runs_backwards() -> None:
     state = begun(NAME, None, START)
-    for step in range(100):
+    for step in range(MAX_DNS_HISTORY + 20):
         state = heard(state, [told(f"9.0.0.{step + 1}")], START - 10 * step, FOUR)
     assert state.decision is not None
     history = state.decision.history
     assert len(history) == MAX_DNS_HISTORY
     assert [each.at_s for each in history] == sorted(each.at_s for each in history)
+
+
+def test_times_are_whole_seconds() -> None:
+    state = walk((0.9, ONE), (60.4, TWO), (360.7, "-"))
+    assert state.decision is not None
+    assert [(each.at_s - START, shown(each.addresses)) for each in state.decision.history] == [(0, ONE), (60, BOTH)]
+    assert [end_s - START for _, end_s in state.decision.leaving] == [361], "no grace period is cut short"
+    state = walk((361, "-"), state=state)
+    assert state.decision is not None
+    for change in state.decision.history:
+        assert type(change.at_s) is int
+        assert addresses_at(state.decision, change.at_s) == change.addresses
 
 
 def test_too_many_addresses_are_bounded_and_said() -> None:
@@ -244,14 +273,33 @@ def test_a_push_speaks_for_both_families() -> None:
 def test_a_recorded_decision_is_where_it_was() -> None:
     before = walk((0, ONE), (60, TWO)).decision
     assert before is not None
-    state = begun(NAME, before, START + 1000, GRACE)
-    assert (state.decision is before, state.due_s) == (True, START + 1000)
-    assert walk((1299, "timeout"), state=state).decision is before
-    after = walk((1300, "timeout"), state=state).decision
-    assert after is not None and shown(after.live) == TWO
+    state = begun(NAME, before, START + 100, GRACE)
+    assert (state.decision is before, state.due_s, state.wake_s) == (True, START + 100, START + 100)
+    assert walk((359, "timeout"), state=state).decision is before
+    for after in (walk((360, "timeout"), state=state), begun(NAME, before, START + 360, GRACE)):
+        assert after.decision is not None
+        assert (shown(after.decision.live), after.decision.history[-1].cause) == (TWO, "expired")
     gone = walk((0, ONE), (1, "nxdomain"), (2, "nxdomain")).decision
     again = walk((9, "nxdomain"), (10, "nxdomain"), state=begun(NAME, gone, START + 8)).decision
     assert again is gone
+
+
+def test_a_record_without_ends_starts_each_grace_period_once() -> None:
+    before = walk((0, ONE), (60, TWO)).decision
+    assert before is not None
+    first = begun(NAME, replace(before, leaving=()), START + 1000, GRACE)
+    assert first.decision is not None
+    assert first.decision.leaving == ((addresses(ONE)[0], START + 1300),)
+    second = begun(NAME, first.decision, START + 1200, GRACE)
+    assert second.decision is first.decision, "it is on record now"
+    assert shown((begun(NAME, first.decision, START + 1300, GRACE).decision or DnsDecision()).live) == TWO
+
+
+def test_no_grace_period_is_longer_than_it_may_be() -> None:
+    """The clock was years ahead when the end was recorded."""
+    before = walk((1e9, ONE), (1e9 + 60, TWO)).decision
+    state = begun(NAME, before, START, GRACE)
+    assert state.decision is not None and state.decision.leaving == ((addresses(ONE)[0], START + 300),)
 
 
 # ------------------------------------------------------------------------------------------- promises
@@ -289,23 +337,46 @@ def test_whatever_is_heard_the_promises_hold(story: list[tuple[float, Sequence[D
         assert not set(new.sticky) & set(CLUSTER)
         for each in (new.answer, new.live, new.sticky):
             assert list(each) == sorted(set(each))
-        is_same = (new.live, new.sticky, new.answer) == (old.live, old.sticky, old.answer)
-        assert is_same == (state.decision is before.decision)
+        assert (new == old) == (state.decision is before.decision)
+        assert new.denials == (state.denials if new.sticky else 0) <= 2
         assert 5 <= state.due_s - now_s <= 1800
         assert state.expiry_s > now_s
-        assert not set(dict(state.leaving)) & set(new.answer)
-        assert set(dict(state.leaving)) | set(new.answer) == set(new.live)
+        assert not set(dict(new.leaving)) & set(new.answer)
+        assert set(dict(new.leaving)) | set(new.answer) == set(new.live)
         kinds = {each.outcome for each in answers}
         denials = denials + 1 if "answer" not in kinds and ("nxdomain" in kinds or kinds == {"nodata"}) else denials
         denials = 0 if "answer" in kinds else denials
         lost = set(old.live) - set(new.live)
-        ended = {address for address, end_s in before.leaving if end_s <= now_s}
+        ended = {address for address, end_s in old.leaving if end_s <= now_s}
         assert lost <= ended or denials >= 2, "live loses nothing before its time, but for a confirmed denial"
         if set(old.sticky) and not set(new.sticky):
             raise AssertionError("a Deny that was answered is never empty")
         assert {each.cause for each in new.history} <= set(DNS_CAUSES)
         assert new == DnsDecision() or addresses_at(new, new.history[-1].at_s) == new.live
         assert read_dns(NAME, dns_text(new)) == new
+
+
+PAUSES = st.sampled_from([0.0, 0.4, 1.0, 5.0, 60.0, 149.3, 299.0, 301.0, 4000.0])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.lists(st.tuples(PAUSES, st.none() | rounds().map(lambda each: each[1])), max_size=25))
+def test_a_process_for_every_round_decides_as_one_that_never_stops(
+    story: list[tuple[float, Sequence[DnsAnswer] | None]],
+) -> None:
+    """None: nothing is heard, time passes."""
+    state, now_s = begun(NAME, None, START, GRACE), START
+    recorded: DnsDecision | None = None
+    for pause_s, answers in story:
+        now_s += pause_s
+        again = begun(NAME, recorded, now_s, GRACE)
+        state = elapsed(state, now_s)
+        assert again.decision == state.decision
+        if answers is not None:
+            state, again = heard(state, answers, now_s, DUAL), heard(again, answers, now_s, DUAL)
+        assert again.decision == state.decision
+        recorded = None if again.decision is None else read_dns(NAME, dns_text(again.decision))
+        assert recorded == again.decision
 
 
 def rotating(families: Sequence[Family], count: int, rounds: int) -> DnsDecision:
@@ -332,7 +403,7 @@ def rotating(families: Sequence[Family], count: int, rounds: int) -> DnsDecision
 @pytest.mark.parametrize(
     ("decision", "lines"),
     [
-        (rotating([4], 8, 60), range(MAX_DNS_HISTORY, MAX_DNS_HISTORY + 1)),
+        (rotating([4], 8, 150), range(MAX_DNS_HISTORY, MAX_DNS_HISTORY + 1)),
         (rotating([4], 100, 60), range(2, MAX_DNS_HISTORY)),
         (rotating([4, 6], 30, 60), range(2, MAX_DNS_HISTORY)),
         (rotating([6], 300, 60), range(1)),
@@ -344,7 +415,7 @@ def test_the_text_of_a_decision_is_bounded(decision: DnsDecision, lines: range) 
     text = dns_text(decision)
     found = read_dns(NAME, text)
     assert found is not None
-    assert (found.live, found.sticky, found.answer) == (decision.live, decision.sticky, decision.answer)
+    assert replace(found, history=()) == replace(decision, history=())
     assert len(found.history) in lines
     assert found.history == decision.history[len(decision.history) - len(found.history) :]
     assert len(text) <= MAX_DNS_TEXT or not found.history

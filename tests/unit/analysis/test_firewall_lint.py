@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -114,6 +115,10 @@ def test_join_network_and_nodes() -> None:
         ([ALLOW_ALL_BUT], (4,), False),
         (["Deny 1.2.3.4"], (4, 6), False),
         (["Deny 0.0.0.0/0 TCP/80", "Allow 0.0.0.0/0"], (4, 6), False),
+        (["Deny 0.0.0.0/1", "Deny 128.0.0.0/1"], (4, 6), True),
+        (["Deny 0.0.0.0/1", "Deny 128.0.0.0/2"], (4, 6), False),
+        ([ALLOW_ALL_BUT, "Deny ::/1", "Deny 8000::/1"], (4, 6), False),
+        (["Allow 0.0.0.0/0", ALLOW_ALL_BUT], (4, 6), False),
     ],
 )
 def test_ipv6_left_open(lines: list[str], families: tuple[int, ...], is_open: bool) -> None:
@@ -152,6 +157,56 @@ def test_namespaces_of_the_platform(namespace: str) -> None:
 def test_routes_bypass_whatever_is_denied() -> None:
     assert places(found("Deny 1.2.3.4", "Deny 1.2.3.5")["route-bypass"]) == [(None, ())]
     assert "route-bypass" not in found("Allow 1.2.3.4")
+
+
+def test_a_deny_that_decides_nothing_is_no_bypass() -> None:
+    assert "route-bypass" not in found("Allow 1.2.0.0/16", "Deny 1.2.3.4")
+    assert "route-bypass" not in found("Deny 10.128.5.0/24", "Deny 2001:db8::/32")
+
+
+def test_ipv4_left_open() -> None:
+    assert places(found("Deny ::/1", "Deny 8000::/1", families=(4, 6))["ipv4-open"]) == [(1, ())]
+    assert "ipv4-open" not in found("Deny ::/0", families=(6,))
+
+
+@pytest.mark.parametrize("code", ["deny-cuts-api", "deny-cuts-dns", "deny-cuts-node", "deny-cuts-join"])
+def test_one_family_cut_off_is_told_by_name(code: str) -> None:
+    for line, family in ((ALLOW_ALL_BUT, 4), ("Deny ::/0", 6)):
+        (each,) = found(line, families=(4, 6))[code]
+        assert f"over IPv{family}" in each.text
+    both = found(ALLOW_ALL_BUT, "Deny ::/0", families=(4, 6))[code]
+    assert sorted(each.rule for each in both if each.rule is not None) == [0, 1]
+    assert "over IPv" not in found(ALLOW_ALL_BUT)[code][0].text
+
+
+def test_denying_the_nodes_alone_leaves_dns_servers_elsewhere() -> None:
+    assert "deny-cuts-dns" not in found("Deny nodes:")
+
+
+def test_a_long_list_of_like_rules_is_judged_in_bounded_time() -> None:
+    """Every rule is about everything on 20 of 200 ports: quadratic in rules and ports, were there no bound."""
+    rng = random.Random(5)
+    lines = [
+        f"{'Deny' if index % 2 else 'Allow'} 0.0.0.0/0 "
+        + " ".join(f"TCP/{port}" for port in rng.sample(range(1, 200), 20))
+        for index in range(3_000)
+    ]
+    world = World()
+    world.put(rules(*lines))
+    started_s = time.process_time()
+    codes = [each.code for each in lint_firewalls(world.cluster)]
+    assert time.process_time() - started_s < 6
+    assert len(codes) > 2_900
+
+
+def test_a_cut_search_says_that_there_is_more() -> None:
+    narrow = [f"{'Deny' if index % 2 else 'Allow'} 1.{index >> 8}.{index & 255}.0/24" for index in range(2_560)]
+    by_code = found(*narrow, "Deny 1.0.0.0/13", "Allow 1.8.0.0/15")
+    cut, whole = (each for each in by_code["shadowed"] if each.rule is not None and each.rule >= len(narrow))
+    assert "and more decide before it" in cut.text
+    assert cut.hidden_by
+    assert "and 508 more decide before it" in whole.text
+    assert len(whole.hidden_by) == 512
 
 
 def test_a_refused_firewall_is_not_judged() -> None:
@@ -209,7 +264,8 @@ def test_order_findings_are_what_brute_force_says(seed: int) -> None:
     live = {index for index in range(len(list_)) if overlaps.is_somewhere(index)} - shadowed
     assert live == deciders - {None}
     for index in shadowed:
-        hiders = overlaps.hiders(index)
+        hiders, is_all = overlaps.hiders(index)
+        assert is_all
         assert all(hider < index for hider in hiders)
         alone = [list_[hider] for hider in hiders] + [list_[index]]
         assert all(first_match(alone, packet, scene) != len(hiders) for packet in asked)

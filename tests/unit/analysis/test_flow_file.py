@@ -15,6 +15,7 @@ from ovnk_core.analysis.firewall.flow_file import (
     WITH_PORTS,
     FlowError,
     Flows,
+    is_npz,
     lines_of,
     read_csv,
     read_line,
@@ -226,6 +227,7 @@ def test_ports_of_protocols_without_ports_do_not_count() -> None:
     ("content", "words"),
     [
         (b"PK nonsense", ("npz",)),
+        (b"\x93NUMPY\x01\x00", ("npz",)),
         (npz(dst=np.array([1], np.uint32)), ("protocol, port", "not in the file")),
         (npz(dst=np.array([1.5, 2]), **TCP_80), ("dst", "float64")),
         (npz(dst=np.zeros((2, 3), np.uint64), **TCP_80), ("dst", "uint64 [2, 3]")),
@@ -241,3 +243,13 @@ def test_bad_npz_is_refused_by_name(content: bytes, words: tuple[str, ...]) -> N
     with pytest.raises(FlowError) as raised:
         read_npz(content, "f")
     assert all(word in str(raised.value) for word in words), raised.value
+    assert "pickle" not in str(raised.value)
+
+
+def test_the_name_decides_what_a_file_is_then_its_bytes() -> None:
+    archive = npz(dst=np.array([1], np.uint32), **TCP_80)
+    assert is_npz(archive, "stdin")
+    assert is_npz(b"dst", "a.npz")
+    assert not is_npz(archive, "a.csv")
+    assert not is_npz(b"PK,protocol,port\n", "stdin")
+    assert not is_npz(b"dst,protocol,port\n", "flows")

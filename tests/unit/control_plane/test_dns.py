@@ -20,7 +20,7 @@ from ovnk_core.northbound.memory import MemoryDatabase, MemoryNorthbound
 from ovnk_core.runtime.resolver import ResolverSettings
 from ovnk_core.terms.address import parse_address
 from ovnk_core.terms.name import ObjectRef
-from tests.kit.dns_server import SERVFAIL, SILENT, DnsServer, a
+from tests.kit.dns_server import NXDOMAIN, SERVFAIL, SILENT, DnsServer, a
 
 pytestmark = pytest.mark.asyncio
 WWW, DB = "www.example.com", "db.example.com"
@@ -111,9 +111,12 @@ async def test_an_unchanged_answer_writes_nothing() -> None:
         await plane.wait(revision)
         flush = plane.last_flush
         assert await plane.push_dns(push) == revision
-        assert await plane.push_dns(DnsAnswer(name=WWW, outcome="nxdomain")) == revision
+        assert await plane.push_dns(DnsAnswer(name=WWW, outcome="servfail")) == revision
         await plane.wait()
         assert plane.last_flush is flush
+        await plane.wait(await plane.push_dns(DnsAnswer(name=WWW, outcome="nxdomain")))
+        assert plane.last_flush.operations["update"] == 1, "a denial is recorded"
+        assert members(plane.cluster, WWW) == ["192.0.2.1"]
 
 
 async def test_wants_follow_the_objects_and_a_watch_is_not_disturbed() -> None:
@@ -132,6 +135,65 @@ async def test_wants_follow_the_objects_and_a_watch_is_not_disturbed() -> None:
             assert "SERVFAIL; nothing is known of it yet" in status[DB].warnings[0]
             await plane.delete([ObjectRef("EgressFirewall", "a", "default")])
             assert plane.dns_status() == {}
+
+
+async def test_a_process_that_ends_soon_asks_each_name_once() -> None:
+    names = [f"n{index}.example.com" for index in range(100)]
+    async with DnsServer() as server:
+        for name in names:
+            server.says(name, "A", a(name, "192.0.2.1", ttl=0))
+        asking = ResolverSettings(servers=(server.address,), keeps_asking=False)
+        async with ControlPlane(MemoryNorthbound(), resolver=asking) as plane:
+            await plane.apply(firewall(*names))
+            await plane.wait()
+            assert server.asked == []
+            await plane.resolve_dns(20.0)
+            await plane.wait()
+            assert sorted(name for name, _, _ in server.asked) == sorted(names)
+            status = plane.dns_status()
+            assert all(not each.warnings and each.due_s == float("inf") for each in status.values())
+            assert len(plane.decisions.dns) == len(names)
+
+
+async def test_runs_over_one_database_honour_a_second_denial() -> None:
+    database = MemoryDatabase()
+    async with DnsServer() as server:
+        server.says(WWW, "A", a(WWW, "192.0.2.1"), NXDOMAIN)
+        asking = ResolverSettings(servers=(server.address,), keeps_asking=False)
+        found = []
+        for _ in range(3):
+            async with ControlPlane(MemoryNorthbound(database=database), resolver=asking) as plane:
+                await plane.apply(firewall(WWW))
+                await plane.resolve_dns(20.0)
+                await plane.wait()
+                found.append(members(plane.cluster, WWW))
+        assert found == [["192.0.2.1"], ["192.0.2.1"], []]
+
+
+async def test_a_name_with_more_addresses_than_history_has_room_for_stays_on_record() -> None:
+    database = MemoryDatabase()
+    many = tuple(parse_address(f"203.113.{100 + index // 100}.{100 + index % 100}") for index in range(1024))
+    for _ in range(3):
+        async with ControlPlane(MemoryNorthbound(database=database)) as plane:
+            await plane.apply(firewall(WWW))
+            if WWW not in plane.decisions.dns:
+                await plane.push_dns(DnsAnswer(name=WWW, addresses=many))
+            await plane.wait()
+            assert plane.dns(WWW).live == many
+            writes = sum(plane.last_flush.operations.values())
+    assert writes == 0
+
+
+async def test_a_name_is_asked_for_as_people_write_it() -> None:
+    async with ControlPlane(MemoryNorthbound()) as plane:
+        one = (parse_address("192.0.2.1"),)
+        await plane.push_dns(DnsAnswer(name="www.xn--bcher-kva.example", addresses=one))
+        for name in ("WWW.Bücher.example.", "www.bücher.example", "www.xn--bcher-kva.example"):
+            assert plane.dns(name).live == one
+        with pytest.raises(NotFound, match="never answered"):
+            plane.dns("OTHER.example")
+        with pytest.raises(SchemaError):
+            plane.dns("a b")
 
 
 async def test_the_end_does_not_wait_for_a_silent_server() -> None:

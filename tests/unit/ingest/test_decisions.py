@@ -41,6 +41,11 @@ def change(**fields: Any) -> dict[str, Any]:
     return {"at": 100, "cause": "answer", "add": ["192.0.2.1"]} | fields
 
 
+def leaving(*addresses: str) -> dict[str, Any]:
+    return {"at": 100, "addresses": list(addresses)}
+
+
+LEAVING = 'dns["www.example.com"].leaving'
 HISTORY = 'dns["www.example.com"].history'
 BAD = [
     ("not UTF-8", b"\xff", "", "UTF-8"),
@@ -83,7 +88,15 @@ BAD = [
         'dns["www.example.com"].live',
         "more than 1024",
     ),
-    ("too long a history", one_name(history=[{}] * 33), HISTORY, "more than 32"),
+    ("leaving without a time", one_name(leaving=[{"addresses": ["192.0.2.1"]}]), f"{LEAVING}[0].at", "Unix seconds"),
+    ("leaving field", one_name(leaving=[{"at": 1, "cause": "answer"}]), f"{LEAVING}[0].cause", "unknown field"),
+    ("leaving text", one_name(leaving=["192.0.2.1"]), f"{LEAVING}[0]", "must be a mapping"),
+    ("leaving but not there", one_name(leaving=[leaving("::2")]), f"{LEAVING}[0].addresses", "not in live"),
+    ("leaving twice", one_name(leaving=[leaving("192.0.2.1")] * 2), f"{LEAVING}[1].addresses", "listed twice"),
+    ("leaving the answer", one_name(leaving=[leaving("192.0.2.1")], answer=["192.0.2.1"]), LEAVING, "in the answer"),
+    ("three denials", one_name(denials=3), 'dns["www.example.com"].denials', "from 0 to 2"),
+    ("half a denial", one_name(denials=0.5), 'dns["www.example.com"].denials', "whole number"),
+    ("too long a history", one_name(history=[{}] * 129), HISTORY, "more than 128"),
     ("cause", one_name(history=[change(cause="guess")]), f"{HISTORY}[0].cause", "must be one of"),
     ("no time", one_name(history=[change(at=None)]), f"{HISTORY}[0].at", "Unix seconds"),
     ("a time in milliseconds", one_name(history=[change(at=1.7e12)]), f"{HISTORY}[0].at", "Unix seconds"),
@@ -106,11 +119,24 @@ def test_a_document_that_is_wrong_names_the_field(text: bytes, path: str, reason
 
 def test_what_is_saved_is_read() -> None:
     at_1, at_2 = (parse_address("192.0.2.1"), parse_address("2001:db8::1")), (parse_address("192.0.2.7"),)
-    history = (DnsChange(at_s=100.5, cause="answer", addresses=at_1), DnsChange(at_s=200.0, cause="nxdomain"))
-    dns = {"www.example.com": DnsDecision(sticky=at_1, history=history), "*.x.org": DnsDecision(live=at_2, sticky=at_2)}
+    history = (DnsChange(at_s=100, cause="answer", addresses=at_1), DnsChange(at_s=200, cause="nxdomain"))
+    dns = {
+        "www.example.com": DnsDecision(sticky=at_1, denials=2, history=history),
+        "*.x.org": DnsDecision(live=at_2, sticky=at_2),
+        "left.x.org": DnsDecision(live=at_1, sticky=at_1, answer=at_1[1:], leaving=((at_1[0], 500),), denials=1),
+        "old.x.org": DnsDecision(live=at_1, sticky=at_1, answer=at_1[1:]),
+    }
     cluster = Cluster(decisions=Decisions(dns=dns))
     objects = [network(), node("a"), namespace(), pod(spec={"nodeName": "a", "containers": []}), policy()]
     cluster.apply(parse_objects(objects).items)
     decided = cluster.decisions
     assert decided.nodes and decided.pods and decided.accepted and decided.dns == dns
     assert read_decisions(json.dumps(decisions_manifest(decided)).encode(), source="saved.json") == decided
+
+
+def test_a_record_of_old_is_read() -> None:
+    """Without ``leaving`` and ``denials``, and with fractions of seconds."""
+    old = one_name(live=["192.0.2.1", "192.0.2.2"], answer=["192.0.2.2"], history=[change(at=100.75)])
+    found = read_decisions(old, source="saved.json").dns["www.example.com"]
+    assert (found.leaving, found.denials, [each.at_s for each in found.history]) == ((), 0, [100])
+    assert found.answer == (parse_address("192.0.2.2"),)

@@ -85,7 +85,7 @@ def test_a_pod_whose_addresses_are_not_ours_is_passed_over(addresses: str) -> No
 
 ADDRESS = (parse_address("192.0.2.1"),)
 ANSWERED = DnsDecision(
-    live=ADDRESS, sticky=ADDRESS, answer=ADDRESS, history=(DnsChange(at_s=1.5, cause="answer", addresses=ADDRESS),)
+    live=ADDRESS, sticky=ADDRESS, answer=ADDRESS, history=(DnsChange(at_s=1, cause="answer", addresses=ADDRESS),)
 )
 
 

@@ -11,8 +11,10 @@ import pytest
 import pytest_asyncio
 
 from ovnk_core.errors import OvnkError
+from ovnk_core.ingest.decisions import read_dns
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import DnsAnswer, DnsDecision
+from ovnk_core.model.manifest import dns_text
 from ovnk_core.runtime.dns_query import NameServer, ask, parse_server, read_resolv_conf
 from ovnk_core.terms.address import cidr, parse_address
 from tests.kit.dns_server import NODATA, NXDOMAIN, REFUSED, SERVFAIL, SILENT, DnsServer, Reply, a
@@ -271,7 +273,7 @@ async def test_one_nxdomain_is_forgiven(server: DnsServer) -> None:
         for _ in range(6):
             await bench.after(60)
             assert bench.live(WWW) == ["192.0.2.1"]
-        assert len(bench.published) == 1
+        assert [each[WWW].denials for each in bench.published if each[WWW]] == [0, 1, 0, 1, 0, 1, 0]
 
 
 async def test_one_family_without_data(server: DnsServer) -> None:
@@ -460,6 +462,76 @@ async def test_resolving_once_ends_at_its_deadline(server: DnsServer) -> None:
     assert list(found[0]) == [WWW]
     status = bench.resolver.status()["slow.example.com"]
     assert (status.failure, status.is_answered) == ("no answer in 7 s", False)
+
+
+async def test_runs_from_cron_end_grace_periods_and_honour_a_second_denial(server: DnsServer) -> None:
+    """Every run is a process of its own: all it knows is the record."""
+    server.says(WWW, "A", a(WWW, "192.0.2.1"), *[a(WWW, "192.0.2.2")] * 4, NXDOMAIN, SERVFAIL, NXDOMAIN)
+    recorded: dict[str, DnsDecision] = {}
+    found, written = [], []
+    for index in range(8):
+        bench = Bench(server.address, recorded=recorded, keeps_asking=False)
+        bench.clock.advance(120.0 * index)
+        await bench.resolver.resolve_once([WWW], 5.0)
+        decision = bench.decisions[WWW]
+        recorded = {WWW: read_dns(WWW, dns_text(decision)) or decision}
+        found.append(bench.live(WWW))
+        written.append(len(bench.published))
+    one, two = "192.0.2.1", "192.0.2.2"
+    assert found == [[one], [one, two], [one, two], [one, two], [two], [two], [two], []]
+    assert written == [1, 1, 0, 0, 1, 1, 0, 1], "what did not change is not written"
+    assert bench.sticky(WWW) == [two]
+    assert server.count(WWW) == 8
+
+
+async def test_a_run_ends_grace_periods_of_names_that_it_does_not_ask_for(server: DnsServer) -> None:
+    one, two = (parse_address("192.0.2.1"),), (parse_address("192.0.2.2"),)
+    star = "*.example.com"
+    left = DnsDecision(live=one + two, sticky=one + two, answer=two, leaving=((one[0], 1_700_000_050),))
+    bench = Bench(server.address, recorded={star: left}, keeps_asking=False)
+    bench.resolver.want([star])
+    await bench.resolver.resolve_once([], 5.0)
+    assert bench.published == []
+    bench.clock.advance(50.0)
+    await bench.resolver.resolve_once([], 5.0)
+    assert bench.live(star) == ["192.0.2.2"]
+    late = Bench(server.address, recorded={star: left}, keeps_asking=False)
+    late.clock.advance(9999.0)
+    late.resolver.want([star])
+    await late.resolver.resolve_once([], 5.0)
+    assert late.live(star) == ["192.0.2.2"], "it had ended before the start"
+
+
+async def test_a_family_that_is_late_does_not_take_the_other_with_it(server: DnsServer) -> None:
+    server.says(WWW, "A", a(WWW, "192.0.2.1"))
+    server.says(WWW, "AAAA", SILENT)
+    bench = Bench(server.address, timeout_s=60.0, keeps_asking=False)
+    bench.network = DUAL
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.resolver.resolve_once, [WWW], 7.0)
+        with anyio.fail_after(20):
+            while len(server.asked) < 2:
+                await anyio.sleep(0.001)
+            await anyio.sleep(0.05)
+        bench.clock.advance(7.0)
+    assert bench.live(WWW) == ["192.0.2.1"]
+    assert bench.resolver.status()[WWW].failure == "no AAAA answer in 7 s"
+
+
+async def test_a_name_that_was_heard_meanwhile_is_not_called_late(server: DnsServer) -> None:
+    server.says(WWW, "A", SILENT)
+    bench = Bench(server.address, timeout_s=60.0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bench.resolver.resolve_once, [WWW], 7.0)
+        with anyio.fail_after(20):
+            while not server.asked:
+                await anyio.sleep(0.001)
+        bench.clock.advance(1.0)
+        await bench.resolver.push(DnsAnswer(name=WWW, addresses=(parse_address("192.0.2.1"),)))
+        bench.clock.advance(6.0)
+    status = bench.resolver.status()[WWW]
+    assert (status.failures, status.warnings) == (0, ())
+    assert bench.live(WWW) == ["192.0.2.1"]
 
 
 async def test_a_caller_that_gives_up_leaves_the_name_to_the_loop(server: DnsServer) -> None:

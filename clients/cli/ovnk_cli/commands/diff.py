@@ -8,7 +8,7 @@ import click
 from msgspec.structs import replace
 
 from ovnk_cli.inputs import Input, offline, report_edit
-from ovnk_cli.options import dns_option, input_options, output_option
+from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import emit, say, table
 from ovnk_core.analysis.connections import Connection
 from ovnk_core.analysis.diff import ClusterDiff, RuleChange, diff_clusters, edited
@@ -21,6 +21,7 @@ from ovnk_core.trace.question import Step
 @input_options
 @click.option("--to", "targets", multiple=True, required=True, metavar="PATH", help="The files after the edit, as -f.")
 @dns_option
+@northbound_options(is_required=False)
 @output_option("table", "json", "yaml")
 def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
     """What changes when the objects of -f become those of --to.

@@ -6,14 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import anyio
 import click
 
-from ovnk_cli.commands.sync import connect
+from ovnk_cli.northbound import recorded
 from ovnk_cli.options import northbound_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_core.allocate.dns import addresses_at
-from ovnk_core.control_plane import ControlPlane
 from ovnk_core.features.egress_firewall.verdict import utc
 from ovnk_core.ingest.decisions import read_decisions
 from ovnk_core.ingest.parse_egress_firewall import dns_name
@@ -27,7 +25,9 @@ def _time(ctx: click.Context, param: click.Parameter, value: str | None) -> floa
         return None
     try:
         found = datetime.fromisoformat(value)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        found_s = (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        utc(found_s)  # the offset may lead out of the calendar
+        return found_s
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{value}: write a time as 2006-01-02T15:04:05Z", ctx, param) from None
 
@@ -60,7 +60,7 @@ def dns(
     """
     if (decisions_file is None) == (northbound is None):
         raise click.UsageError("give either --decisions FILE or --northbound ADDRESS")
-    known = _of_file(decisions_file) if decisions_file is not None else _recorded(str(northbound), driver, timeout)
+    known = _of_file(decisions_file) if decisions_file is not None else recorded(str(northbound), driver, timeout).dns
     found = {name: _addresses(known.get(name), at_s) for name in names}
     if output == "table":
         at = [] if at_s is None else [utc(at_s)]
@@ -77,14 +77,6 @@ def _of_file(file: str) -> dict[str, DnsDecision]:
     except OSError as error:
         raise click.UsageError(f"--decisions {file}: {error.strerror}") from error
     return read_decisions(text, source=file).dns
-
-
-def _recorded(address: str, driver: str, timeout_s: float) -> dict[str, DnsDecision]:
-    async def read() -> dict[str, DnsDecision]:
-        async with ControlPlane(connect(address, driver), writes=False, timeout_s=timeout_s) as plane:
-            return plane.decisions.dns
-
-    return anyio.run(read)
 
 
 def _addresses(decision: DnsDecision | None, at_s: float | None) -> tuple[Address, ...] | None:
@@ -108,11 +100,13 @@ def _document(
     name: str, decision: DnsDecision | None, addresses: tuple[Address, ...] | None, at_s: float | None
 ) -> dict[str, Any]:
     known = decision or DnsDecision()
+    # What Deny rules keep is known for now only: history says what a name had.
+    kept = {"deny_addresses": list(map(str, known.sticky))} if at_s is None else {}
     return {
         "name": name,
         "at": None if at_s is None else utc(at_s),
         "addresses": None if addresses is None else list(map(str, addresses)),
-        "deny_addresses": list(map(str, known.sticky)),
+        **kept,
         "history": [
             {"at": utc(each.at_s), "cause": each.cause, "addresses": list(map(str, each.addresses))}
             for each in known.history

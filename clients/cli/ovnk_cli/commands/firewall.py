@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovnk_cli.inputs import Input, offline
+from ovnk_cli.inputs import Input, is_namespace, offline
 from ovnk_cli.options import dns_option, input_options
 from ovnk_cli.output import say
 from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
@@ -61,16 +61,18 @@ def match(namespace: str, flows_file: str, output: str, summary: bool, **given: 
     content = _read(flows_file)
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
+    if not is_namespace(found.cluster, namespace):
+        raise click.UsageError(f"-n {namespace}: no such namespace")
     asked = scene.firewall(namespace)
     if asked is None:
         say(f"note: namespace {namespace} has no egress firewall, so everything is allowed")
     elif asked.blocked:
         say(f"note: {asked.key} was refused and denies everything: {asked.blocked}")
-    from ovnk_core.analysis.firewall.flow_file import lines_of, read_csv, read_npz, write_csv, write_npz
+    from ovnk_core.analysis.firewall.flow_file import is_npz, lines_of, read_csv, read_npz, write_csv, write_npz
     from ovnk_core.analysis.firewall.match import match_flows
 
     name = "stdin" if flows_file == "-" else flows_file
-    lines = None if content.startswith(b"PK") else read_csv(content, name)
+    lines = None if is_npz(content, name) else read_csv(content, name)
     flows = lines.flows if lines is not None else read_npz(content, name)
     result = match_flows(scene, namespace, flows)
     if output == "npz" or output.endswith(".npz"):

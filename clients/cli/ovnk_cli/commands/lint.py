@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ovnk_cli.inputs import Input, offline
-from ovnk_cli.options import dns_option, input_options, output_option
+from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_cli.sarif import sarif
 from ovnk_core.analysis.finding import SEVERITIES, Finding, Severity
@@ -18,6 +18,7 @@ from ovnk_core.analysis.firewall.lint import lint_firewalls
 @click.command()
 @input_options
 @dns_option
+@northbound_options(is_required=False)
 @click.option(
     "--severity",
     type=click.Choice(SEVERITIES),
@@ -31,11 +32,13 @@ def lint(severity: Severity, output: str, **given: Any) -> None:
 
     Exit status 1 when something is found, or an object is refused.
     """
-    found = offline(Input(**given))
+    # Wildcard names are read, so that they can be reported: elsewhere an object with one is refused without a feed.
+    found = offline(Input(**given, has_dns_feed=True))
     shown = SEVERITIES[SEVERITIES.index(severity) :]
-    findings = [each for each in lint_firewalls(found.cluster, found.loaded.warnings) if each.severity in shown]
+    everything = lint_firewalls(found.cluster, found.loaded.warnings, has_feed=False)
+    findings = [each for each in everything if each.severity in shown]
     if output == "sarif":
-        click.echo(json.dumps(sarif(findings), indent=1))
+        click.echo(json.dumps(sarif(findings, found.cluster.refused), indent=1))
     elif output in ("json", "yaml"):
         emit({"findings": [_document(each) for each in findings]}, output)
     elif output == "name":

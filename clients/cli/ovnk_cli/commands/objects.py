@@ -10,10 +10,11 @@ from typing import Any
 import click
 
 from ovnk_cli.inputs import Input, Offline, offline
-from ovnk_cli.options import dns_option, input_options, output_option
-from ovnk_cli.output import emit, table
+from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
+from ovnk_cli.output import emit, say, table
 from ovnk_core.features.egress_firewall.status import FirewallStatus, firewall_status, status_manifest
 from ovnk_core.features.egress_firewall.verdict import answered_since, utc
+from ovnk_core.ingest.text import printable
 from ovnk_core.model.egress_firewall import NAME, DnsName, EgressFirewall, rule_text
 from ovnk_core.model.manifest import manifest
 from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL
@@ -22,6 +23,8 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
 KINDS = ("egressfirewall", "egressfirewalls")
+TAB = 8
+"""Columns of a tab stop."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
@@ -62,6 +65,7 @@ def _find(found: Offline, namespace: str | None, name: str | None) -> list[Shown
 @click.option("-n", "--namespace", metavar="NS", help="Only one namespace.")
 @input_options
 @dns_option
+@northbound_options(is_required=False)
 @output_option("table", "wide", "json", "yaml", "name")
 def get(kind: str, name: str | None, namespace: str | None, output: str, **given: Any) -> None:
     """Show egress firewalls as they stand, with their status."""
@@ -69,6 +73,9 @@ def get(kind: str, name: str | None, namespace: str | None, output: str, **given
     shown = _find(found, namespace, name)
     if output in ("json", "yaml"):
         items = [_manifest(each) for each in shown]
+        for each in shown:
+            if each.item is None or each.item.blocked:
+                say(f"note: {each.key}: its rules are not known, because it was refused: no spec is shown")
         emit(items[0] if name is not None and len(items) == 1 else _list(items), output)
     elif output == "name":
         for each in shown:
@@ -118,46 +125,48 @@ def _more(found: Offline, shown: Shown) -> list[object]:
 @click.option("-n", "--namespace", metavar="NS", help="Only one namespace.")
 @input_options
 @dns_option
+@northbound_options(is_required=False)
 def describe(kind: str, name: str | None, namespace: str | None, **given: Any) -> None:
     """Describe egress firewalls: their rules, status, and what their DNS names stand for."""
     found = offline(Input(**given))
     for index, each in enumerate(_find(found, namespace, name)):
         if index:
             click.echo()
-        for line in _description(found, each):
-            click.echo(line)
+        for title, text in _description(found, each):
+            head = f"{title}:"
+            click.echo(head + ("\t\t" if len(head) < TAB else "\t") + printable(text, len(text)))
     raise click.exceptions.Exit(found.exit_code)
 
 
-def _description(found: Offline, shown: Shown) -> Iterator[str]:
-    """The layout of 15.6.1, and what it does not show."""
+def _description(found: Offline, shown: Shown) -> Iterator[tuple[str, str]]:
+    """(title, text) as in the layout of 15.6.1, and what it does not show."""
     item = shown.item or EgressFirewall(name=shown.key.name, namespace=shown.key.namespace)
-    yield f"Name:\t\t{item.name}"
-    yield f"Namespace:\t{item.namespace}"
-    yield f"Created:\t{_age(item.created, time.time())}"
-    yield f"Labels:\t\t{_pairs(item.labels)}"
-    yield f"Annotations:\t{_pairs(item.annotations)}"
+    yield "Name", item.name
+    yield "Namespace", item.namespace
+    yield "Created", _age(item.created, time.time())
+    yield "Labels", _pairs(item.labels)
+    yield "Annotations", _pairs(item.annotations)
     for rule in item.rules:
-        yield f"Rule:\t\t{rule_text(rule)}"
-    yield f"Status:\t\t{shown.status.text}"
+        yield "Rule", rule_text(rule)
+    yield "Status", shown.status.text
     for message in shown.status.messages:
-        yield f"Message:\t{message}"
+        yield "Message", message
     for condition in shown.status.conditions:
         tail = f", {condition.message}" if condition.message and condition.holds else ""
-        yield f"Condition:\t{condition.type}={condition.status} ({condition.reason}){tail}"
+        yield "Condition", f"{condition.type}={condition.status} ({condition.reason}){tail}"
     decisions = found.cluster.engine.rows(DNS_DECISION)
     for dns_name in sorted({rule.to.name for rule in item.rules if isinstance(rule.to, DnsName)}):
         decision = decisions.get(dns_name)
         if decision is None:
-            yield f"DNS:\t\t{dns_name}: never answered"
+            yield "DNS", f"{dns_name}: never answered"
             continue
         for address in sorted({*decision.live, *decision.sticky}):
             since_s = answered_since(decision, address)
             when = f" since {utc(since_s)}" if since_s is not None else ""
             only = "" if address in decision.live else " (Deny rules only)"
-            yield f"DNS:\t\t{dns_name}: {address}{when}{only}"
+            yield "DNS", f"{dns_name}: {address}{when}{only}"
         if not decision.live and not decision.sticky:
-            yield f"DNS:\t\t{dns_name}: no address"
+            yield "DNS", f"{dns_name}: no address"
 
 
 def _pairs(pairs: Labels) -> str:

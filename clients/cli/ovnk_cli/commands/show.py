@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ovnk_cli.inputs import Input, offline, remarks, report
-from ovnk_cli.options import input_options, output_option
+from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_core.analysis.firewall.rows import RuleAt, rules_of_rows
 from ovnk_core.errors import ObjectError
@@ -51,6 +51,7 @@ def rules_document(rules: Rules, row_id: RowId) -> dict[str, Any]:
 
 @click.command()
 @input_options
+@northbound_options(is_required=False)
 @output_option("table", "wide", "json", "yaml", "name")
 def rows(output: str, **given: Any) -> None:
     """List the northbound rows that the objects lead to."""

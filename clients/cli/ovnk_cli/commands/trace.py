@@ -12,11 +12,10 @@ from typing import Any, BinaryIO
 import click
 from click.core import ParameterSource
 
-from ovnk_cli.inputs import Input, offline
-from ovnk_cli.options import dns_option, input_options, output_option
+from ovnk_cli.inputs import Input, is_namespace, offline
+from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import API_VERSION, emit, table
 from ovnk_core.analysis.matrix import matrix as compute_matrix
-from ovnk_core.cluster import Cluster
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.yaml_reader import Unreadable
@@ -69,6 +68,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
 )
 @click.option("--batch", metavar="FLOWS.jsonl|-", help="One JSON question a line; one JSON answer a line.")
 @dns_option
+@northbound_options(is_required=False)
 @output_option("text", "json", "yaml", default="text")
 def trace(
     source: str | None,
@@ -199,16 +199,12 @@ def _question(raw: dict[str, Any]) -> Question:
     return parse_question(raw["from"], raw["to"], str(protocol), port)
 
 
-def _is_namespace(cluster: Cluster, name: str) -> bool:
-    declared = any(key.name == name for key in cluster.objects("Namespace"))
-    return declared or any(key.namespace == name for key in cluster.objects("Pod"))
-
-
 @click.command()
 @input_options
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Destination port; not with icmp.")
 @click.option("-n", "--namespace", metavar="NS", help="Only pods of one namespace.")
+@northbound_options(is_required=False)
 @output_option("table", "json", "yaml", "csv")
 def matrix(protocol: str, port: int | None, namespace: str | None, output: str, **given: Any) -> None:
     """Who may talk to whom, for every pair of pods."""
@@ -217,7 +213,7 @@ def matrix(protocol: str, port: int | None, namespace: str | None, output: str, 
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
     chosen = next(each for each in PROTOCOLS if each == protocol)
-    if namespace is not None and not _is_namespace(found.cluster, namespace):
+    if namespace is not None and not is_namespace(found.cluster, namespace):
         raise click.UsageError(f"-n {namespace}: no such namespace")
     result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace)
     sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
