@@ -37,7 +37,7 @@ def lint_firewalls(cluster: Cluster, warnings: Iterable[Warning] = (), *, has_fe
     """All findings about the egress firewalls in force, by namespace and rule. ``warnings``: of the load.
 
     Cost: a few passes over each list, and for each rule a bounded search for those that hide it or take over: 8,000
-    rules take one to a few seconds, whatever they say. ``has_feed`` False: nobody answers wildcard names.
+    rules take one to seven seconds, whatever they say. ``has_feed`` False: nobody answers wildcard names.
     """
     scene = Scene(cluster)
     found: list[Finding] = []

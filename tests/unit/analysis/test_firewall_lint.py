@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -183,8 +182,8 @@ def test_denying_the_nodes_alone_leaves_dns_servers_elsewhere() -> None:
     assert "deny-cuts-dns" not in found("Deny nodes:")
 
 
-def test_a_long_list_of_like_rules_is_judged_in_bounded_time() -> None:
-    """Every rule is about everything on 20 of 200 ports: quadratic in rules and ports, were there no bound."""
+def test_a_long_list_of_like_rules_is_judged() -> None:
+    """Every rule is about everything on 20 of 200 ports; without the bound this is minutes (the suite's time limit)."""
     rng = random.Random(5)
     lines = [
         f"{'Deny' if index % 2 else 'Allow'} 0.0.0.0/0 "
@@ -193,9 +192,7 @@ def test_a_long_list_of_like_rules_is_judged_in_bounded_time() -> None:
     ]
     world = World()
     world.put(rules(*lines))
-    started_s = time.process_time()
     codes = [each.code for each in lint_firewalls(world.cluster)]
-    assert time.process_time() - started_s < 6
     assert len(codes) > 2_900
 
 
