@@ -74,7 +74,7 @@ dst,protocol,port
 10.128.0.9,tcp,80
 2001:db8::1,tcp,80
 """
-ANSWERS = ["allow,0", "deny,3", "allow,1", "deny,3", "allow,-1", "allow,-1"]
+ANSWERS = ["allow,0", "drop,3", "allow,1", "drop,3", "allow,-1", "allow,-1"]
 
 
 class Lab:
@@ -130,7 +130,7 @@ def test_match_reads_stdin_and_npz_and_writes_both(lab: Lab, tmp_path: Path) -> 
 def test_match_takes_what_a_name_answers(lab: Lab) -> None:
     words = ("firewall", "match", "-n", "lab", "--flows", lab.flows, "--dns", "www.example.com=9.9.9.9")
     shown = lab.ask(*words).out.splitlines()
-    assert [shown[3].rsplit(",", 2)[1:], shown[4].rsplit(",", 2)[1:]] == [["deny", "3"], ["deny", "3"]]
+    assert [shown[3].rsplit(",", 2)[1:], shown[4].rsplit(",", 2)[1:]] == [["drop", "3"], ["drop", "3"]]
 
 
 def test_match_without_a_firewall_allows(lab: Lab) -> None:
@@ -151,7 +151,7 @@ def test_match_of_a_refused_firewall_denies(lab: Lab) -> None:
     Path(lab.firewall).write_text(FIREWALL.replace("1.2.3.7/32", "1.2.3.7/99"))
     ran = lab.ask("firewall", "match", "-n", "lab", "--flows", lab.flows)
     assert [line.split(",", 3)[3] for line in ran.out.splitlines()[1:]] == [
-        *["deny,-1"] * 4, "allow,-1", "deny,-1",
+        *["drop,-1"] * 4, "allow,-1", "drop,-1",
     ]  # fmt: skip
     assert "was refused and denies everything" in ran.err
 

@@ -3,7 +3,7 @@
 CSV: ``dst`` is an IPv4 or IPv6 address, both may occur; ``protocol`` is tcp, udp, sctp, icmp or an IP protocol number;
 ``port`` is the destination port, empty for protocols that have none. Empty lines are passed over.
 npz: ``dst`` uint32 [n] (IPv4), uint64 [n, 2] (IPv6, high and low half) or text [n]; ``protocol`` and ``port`` any
-integers in range. Answers keep the order and add ``verdict`` (allow, deny) and ``rule`` (-1: no rule decided).
+integers in range. Answers keep the order and add ``verdict`` (allow, drop) and ``rule`` (-1: no rule decided).
 A million lines of CSV are read and written in about 0.2 s; npz of addresses costs next to nothing.
 """
 
@@ -277,7 +277,7 @@ def write_npz(flows: Flows, allowed: npt.NDArray[np.bool_], rules: npt.NDArray[n
         dst = flows.halves
     else:
         dst = np.array([str(flows.address(index)) for index in range(len(flows))])
-    verdict = np.where(allowed, "allow", "deny")
+    verdict = np.where(allowed, "allow", "drop")
     out = io.BytesIO()
     np.savez(out, dst=dst, protocol=flows.protocols, port=flows.ports, verdict=verdict, rule=rules)
     return out.getvalue()

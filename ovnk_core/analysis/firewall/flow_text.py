@@ -20,7 +20,7 @@ RULE_DIGITS = 20
 COMMA, DOT, COLON, ZERO = 44, 46, 58, 48
 TCP, UDP, SCTP, ICMP = 0x746370, 0x756470, 0x73637470, 0x69636D70
 ZERO_64, SIXTEEN, THIRTY_TWO = np.uint64(0), np.uint64(16), np.uint64(32)
-ALLOW, DENY = np.frombuffer(b",allow,", np.uint8), np.frombuffer(b",deny,", np.uint8)
+ALLOW, DROP = np.frombuffer(b",allow,", np.uint8), np.frombuffer(b",drop,", np.uint8)
 
 
 @kernel
@@ -137,7 +137,7 @@ def write_lines(
         for at in range(starts[i], stops[i]):
             out[n] = text[at]
             n += 1
-        for byte in ALLOW if allowed[i] else DENY:
+        for byte in ALLOW if allowed[i] else DROP:
             out[n] = byte
             n += 1
         rule = int(rules[i])

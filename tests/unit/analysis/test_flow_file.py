@@ -164,7 +164,7 @@ def test_the_answer_is_the_first_match_in_order(manifest: dict[str, object]) -> 
         allowed = not firewall.blocked or not is_subject(scene.network, target)
         if rule is not None:
             allowed = firewall.rules[rule].allow
-        assert shown == f"{line},{'allow' if allowed else 'deny'},{-1 if rule is None else rule}"
+        assert shown == f"{line},{'allow' if allowed else 'drop'},{-1 if rule is None else rule}"
 
 
 def test_without_a_firewall_everything_is_allowed() -> None:
@@ -212,7 +212,7 @@ def test_npz_in_every_form(dst: np.ndarray, expected: list[str]) -> None:  # typ
     text = lines_of(found)
     assert rows(read_csv(f"{HEADER}\n".encode() + text.text.tobytes(), "f").flows)[0] == rows(found)[0]
     answer = np.load(io.BytesIO(write_npz(found, np.array([True, False]), np.array([-1, 3], np.int32))))
-    assert answer["verdict"].tolist() == ["allow", "deny"]
+    assert answer["verdict"].tolist() == ["allow", "drop"]
     assert answer["rule"].tolist() == [-1, 3]
     assert rows(read_npz(npz(**{name: answer[name] for name in ("dst", "protocol", "port")}), "f")) == rows(found)
 
