@@ -17,7 +17,7 @@ process. Every method may be cancelled at any await; what was accepted stays acc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -28,80 +28,42 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from ovnk_core.cluster import Applied, Cluster
-from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import (
     GuardError,
     NotFound,
     ObjectError,
     OvnkError,
     Rejected,
-    SchemaError,
     SouthError,
     Unreachable,
 )
 from ovnk_core.features.egress_firewall.compile import DNS_NAME
-from ovnk_core.flows.listing import ListedFlow, list_flows
-from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Loaded
-from ovnk_core.ingest.parse_egress_firewall import dns_name
-from ovnk_core.ingest.text import show
 from ovnk_core.kernels.layering import warm
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
-from ovnk_core.model.object import Declared
-from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL, OBJECT_TABLES
+from ovnk_core.model.tables import EGRESS_FIREWALL
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
-from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_core.reconcile.recall import Recalled, recall
-from ovnk_core.runtime.broadcast import Broadcast, Event, Progress, Watch
-from ovnk_core.runtime.resolver import NameStatus, Resolver, ResolverSettings
+from ovnk_core.runtime.asking import Asking, events_of, name_of
+from ovnk_core.runtime.broadcast import Broadcast, Progress
+from ovnk_core.runtime.receipt import Receipt, Result, receipt_of, remarks_of
+from ovnk_core.runtime.resolver import Resolver, ResolverSettings
 from ovnk_core.runtime.writer import Flushed, Writer
-from ovnk_core.terms.label import LabelSelector
-from ovnk_core.terms.name import NamespacedName, ObjectRef
-from ovnk_core.terms.struct import Value
+from ovnk_core.terms.name import ObjectRef
 from ovnk_core.topology.place import CLUSTER_NETWORK, Settings
-from ovnk_core.trace.question import Answer, parse_question
-from ovnk_core.trace.scene import Scene
-from ovnk_core.trace.tracer import Engine as TraceEngine
-from ovnk_core.trace.tracer import Tracer
 
 Stage = Literal["nb", "sb", "hv"]
-WATCH_BUFFER = 10_000
 READ_BACK_S = 0.1
 LARGE_LIST = 1_000
 """Rules of an egress firewall from which on an edit is worth compiled code."""
 
 
-class Result(Value, frozen=True, kw_only=True):
-    """What became of one object of a batch. ``is_waiting``: it is in force, but there is no subnet or address for it
-    yet, and ``errors`` say why."""
-
-    ref: ObjectRef
-    errors: tuple[ObjectError, ...] = ()
-    is_waiting: bool = False
-
-    @property
-    def is_accepted(self) -> bool:
-        return not self.errors or self.is_waiting
-
-
-class Receipt(Value, frozen=True, kw_only=True):
-    """``revision`` to wait for; unchanged when the batch was refused. ``results``: accepted objects first."""
-
-    revision: int
-    results: tuple[Result, ...]
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def is_accepted(self) -> bool:
-        return all(result.is_accepted for result in self.results)
-
-
-class ControlPlane:
+class ControlPlane(Asking):
     """One cluster, one northbound. Use as an async context manager.
 
     ``writes`` False only reads: ``pending`` tells what would be written. ``adopt`` takes over foreign rows that hold
@@ -131,9 +93,6 @@ class ControlPlane:
         self._lock = anyio.Lock()
         self._wake, self._edits_large_lists = anyio.Event(), anyio.Event()
         self._exit = AsyncExitStack()
-        self._unbuilt: tuple[ObjectRef, ...] = ()
-        self._flows: FlowTable | None = None
-        self._tracer: Tracer | None = None
         self.last_flush = Flushed(operations={}, rows_owned=0, rows_foreign=0)
         self.operations = Counter[str]()
         """By verb, of every flush so far."""
@@ -186,11 +145,6 @@ class ControlPlane:
 
     # ------------------------------------------------------------------ declaring
 
-    @property
-    def revision(self) -> int:
-        """Counts changes of objects, decisions or derived rows."""
-        return self.cluster.engine.revision
-
     async def apply(self, objects: Iterable[Mapping[str, Any]]) -> Receipt:
         """Add or change objects, given as manifests. All are accepted, or none is and nothing changes."""
         loaded = parse_objects(objects)
@@ -199,29 +153,16 @@ class ControlPlane:
             if refused:
                 accepted = [Result(ref=item.ref) for item in loaded.items if item.ref not in refused]
                 results = (*accepted, *(Result(ref=ref, errors=errors) for ref, errors in refused.items()))
-                return Receipt(revision=self.revision, results=results, warnings=_texts(loaded))
+                return Receipt(revision=self.revision, results=results, warnings=remarks_of(loaded))
             self._unbuilt = tuple(sorted({*self._unbuilt, *loaded.unbuilt}))
             applied = await self._drive(self.cluster.applying(loaded.items, (), ()))
             self._committed(applied)
-        return self._receipt(loaded)
+        return receipt_of(self.cluster, loaded)
 
     def _refusals(self, loaded: Loaded) -> dict[ObjectRef, tuple[ObjectError, ...]]:
         """Why a request is refused, by object: at the door, or by what else is in force."""
         refused: dict[ObjectRef, tuple[ObjectError, ...]] = {each.ref: each.errors for each in loaded.refused}
         return refused | self.cluster.inadmissible(loaded.items)
-
-    def _receipt(self, loaded: Loaded) -> Receipt:
-        problems = self.cluster.problems
-        accepted = [
-            Result(
-                ref=item.ref,
-                errors=problems.get(item.ref, ()),
-                is_waiting=item.ref in problems and item.ref not in self.cluster.refused,
-            )
-            for item in loaded.items
-        ]
-        refused = [Result(ref=each.ref, errors=each.errors) for each in loaded.refused]
-        return Receipt(revision=self.revision, results=(*accepted, *refused), warnings=_texts(loaded))
 
     async def delete(self, refs: Iterable[ObjectRef]) -> Receipt:
         """Remove objects. Raises NotFound (and removes nothing) when one is not there."""
@@ -243,7 +184,7 @@ class ControlPlane:
         async with self._lock:
             self._unbuilt = loaded.unbuilt
             self._committed(await self._drive(self.cluster.replacing(loaded)))
-        return self._receipt(loaded)
+        return receipt_of(self.cluster, loaded)
 
     @staticmethod
     async def _drive(steps: Generator[None, None, Applied]) -> Applied:
@@ -263,14 +204,12 @@ class ControlPlane:
         """Everything that follows an accepted change, with no await in between."""
         delta = applied.delta
         self._writer.note(delta)
-        if self._flows is not None and delta:
-            self._flows.advance(delta)
-        self._tracer = None
+        self._advance(delta)
         if delta.sets(DNS_NAME) or delta.rows(CLUSTER_NETWORK):
             self._resolver.want(self.cluster.dns_names)
         if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
             self._edits_large_lists.set()
-        self._broadcast.send(_events(self.revision, delta))
+        self._broadcast.send(events_of(self.revision, delta))
         self._requests += 1
         for progress in (self._written, self._served):
             progress.failure = None
@@ -285,87 +224,14 @@ class ControlPlane:
     async def push_dns(self, answer: DnsAnswer) -> int:
         """What a resolver feed knows of a name (a wildcard too), complete; the revision to wait for. Raises SchemaError
         for what is no DNS name."""
-        await self._resolver.push(replace(answer, name=_name_of(answer.name)))
+        await self._resolver.push(replace(answer, name=name_of(answer.name)))
         return self.revision
 
     async def resolve_dns(self, deadline_s: float) -> None:
         """Ask for every name of every firewall now, for at most ``deadline_s`` seconds: for commands that run once."""
         await self._resolver.resolve_once(sorted(self.cluster.dns_names), deadline_s)
 
-    def dns(self, name: str) -> DnsDecision:
-        """What a DNS name stands for, with its history. Raises NotFound for one that never had an answer, SchemaError
-        for what is no DNS name."""
-        found = self.cluster.engine.rows(DNS_DECISION).get(_name_of(name))
-        if found is None:
-            raise NotFound(f"{name} was never answered, or is named by no firewall")
-        return found
-
-    def dns_status(self) -> dict[str, NameStatus]:
-        """Every wanted DNS name: when it is due, when it was last heard of, what failed."""
-        return self._resolver.status()
-
-    # ------------------------------------------------------------------ asking
-
-    def get(self, kind: str, namespace: str, name: str) -> Declared:
-        """One object in force. Raises NotFound."""
-        found = self.cluster.get(ObjectRef(kind, namespace, name))
-        if found is None:
-            raise NotFound(f"{ObjectRef(kind, namespace, name)} does not exist")
-        return found
-
-    def list(
-        self, kind: str, namespace: str | None = None, selector: LabelSelector | None = None
-    ) -> tuple[Declared, ...]:
-        """Objects of a kind in name order, optionally of one namespace or matching a label selector."""
-        if kind not in OBJECT_TABLES:
-            raise NotFound(f"no kind {kind}; known: {', '.join(OBJECT_TABLES)}")
-        found = sorted(self.cluster.objects(kind).items())
-        return tuple(
-            item
-            for key, item in found
-            if (namespace is None or key.namespace == namespace)
-            and (selector is None or selector.matches(dict(getattr(item, "labels", ()))))
-        )
-
-    def watch(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> Watch:
-        """A snapshot, ``synced``, then every change in revision order; ``resync`` and a new snapshot when too slow."""
-        wanted = frozenset(kinds or OBJECT_TABLES)
-
-        unknown = wanted - OBJECT_TABLES.keys()
-        if unknown:
-            raise NotFound(f"no kind {', '.join(sorted(unknown))}; known: {', '.join(OBJECT_TABLES)}")
-
-        def snapshot() -> tuple[int, list[Event]]:
-            found = [
-                Event(revision=self.revision, type="put", ref=ObjectRef(kind, key.namespace, key.name), object=item)
-                for kind in OBJECT_TABLES
-                if kind in wanted
-                for key, item in sorted(self.cluster.objects(kind).items())
-            ]
-            return self.revision, found
-
-        return self._broadcast.watch(snapshot, wanted, buffer)
-
-    async def trace(
-        self, source: str, target: str, *, protocol: str = "tcp", port: int | None = None, engine: TraceEngine = "both"
-    ) -> Answer:
-        """What happens to a new connection. ``both`` asks objects and flows and raises Disagreement if they differ."""
-        if self._tracer is None:
-            self._tracer = Tracer(Scene(self.cluster, self._unbuilt), self._flow_table)
-        return self._tracer.ask(parse_question(source, target, protocol, port), engine)
-
-    def _flow_table(self) -> FlowTable:
-        if self._flows is None:
-            self._flows = FlowTable(self.cluster.engine)
-        return self._flows
-
-    def rows(self) -> tuple[ListedRow, ...]:
-        """Desired northbound rows with their owners."""
-        return list_rows(self.cluster.engine, self._northbound.schema)
-
-    def flows(self) -> tuple[ListedFlow, ...]:
-        """Logical flows that northd will make of the desired rows."""
-        return list_flows(self.cluster.engine, self._flow_table())
+    # ------------------------------------------------------------------ trying
 
     def pending(self) -> Difference:
         """What is not in the northbound yet, compared in full. Raises Conflict."""
@@ -384,18 +250,8 @@ class ControlPlane:
         writer = Writer(twin, self._northbound, adopt=self._adopt, allow_prune=True)
         results = [Result(ref=item.ref) for item in loaded.items if item.ref not in refused]
         results += [Result(ref=ref, errors=errors) for ref, errors in refused.items()]
-        receipt = Receipt(revision=self.revision, results=tuple(results), warnings=_texts(loaded))
+        receipt = Receipt(revision=self.revision, results=tuple(results), warnings=remarks_of(loaded))
         return receipt, writer.difference()
-
-    @property
-    def decisions(self) -> Decisions:
-        """Everything decided so far."""
-        return self.cluster.decisions
-
-    @property
-    def errors(self) -> tuple[ObjectError, ...]:
-        """Why objects are refused, or wait for an address."""
-        return self.cluster.errors
 
     # ------------------------------------------------------------------ following
 
@@ -493,14 +349,6 @@ class ControlPlane:
         return decisions_of(recall({table: self._northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}))
 
 
-def _name_of(text: str) -> str:
-    """A DNS name as manifests write it -> as it is kept. Raises SchemaError."""
-    try:
-        return dns_name(text).name
-    except ValueError as reason:
-        raise SchemaError(str(reason), kind="DnsName", path="name", value=show(text)) from None
-
-
 def decisions_of(recalled: Recalled) -> Decisions:
     """Recalled rows as decisions."""
     return Decisions(
@@ -516,16 +364,3 @@ def _merge(first: Decisions, second: Decisions) -> Decisions:
         dns={**first.dns, **second.dns},
         accepted={**first.accepted, **second.accepted},
     )
-
-
-def _texts(loaded: Loaded) -> tuple[str, ...]:
-    unknown = (f"{kind}: unknown kind, skipped ({count})" for kind, count in loaded.unknown)
-    return (*(f"{warning.source}: {warning.text}" for warning in loaded.warnings), *unknown)
-
-
-def _events(revision: int, delta: Delta) -> Iterable[Event]:
-    for kind, table in OBJECT_TABLES.items():
-        for key, (_, new) in sorted(delta.rows(table).items()):
-            assert isinstance(key, NamespacedName)
-            ref = ObjectRef(kind, key.namespace, key.name)
-            yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, object=new)

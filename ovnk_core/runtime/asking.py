@@ -1,0 +1,152 @@
+"""What can be asked of a control plane. Nothing here changes anything; answers are about the revision in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ovnk_core.cluster import Cluster
+from ovnk_core.engine.transaction import Delta
+from ovnk_core.errors import NotFound, ObjectError, SchemaError
+from ovnk_core.flows.listing import ListedFlow, list_flows
+from ovnk_core.flows.table import FlowTable
+from ovnk_core.ingest.parse_egress_firewall import dns_name
+from ovnk_core.ingest.text import show
+from ovnk_core.model.decision import Decisions, DnsDecision
+from ovnk_core.model.object import Declared
+from ovnk_core.model.tables import DNS_DECISION, OBJECT_TABLES
+from ovnk_core.northbound.port import Northbound
+from ovnk_core.reconcile.listing import ListedRow, list_rows
+from ovnk_core.runtime.broadcast import Broadcast, Event, Watch
+from ovnk_core.runtime.resolver import NameStatus, Resolver
+from ovnk_core.terms.label import LabelSelector
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.trace.question import Answer, parse_question
+from ovnk_core.trace.scene import Scene
+from ovnk_core.trace.tracer import Engine as TraceEngine
+from ovnk_core.trace.tracer import Tracer
+
+WATCH_BUFFER = 10_000
+
+
+class Asking:
+    """The half of a control plane that answers. Whoever builds on it sets ``cluster``, ``_northbound``, ``_broadcast``
+    and ``_resolver``, and calls ``_advance`` with every delta."""
+
+    cluster: Cluster
+    _northbound: Northbound
+    _broadcast: Broadcast
+    _resolver: Resolver
+
+    _unbuilt: tuple[ObjectRef, ...] = ()
+    _flows: FlowTable | None = None
+    _tracer: Tracer | None = None
+
+    def _advance(self, delta: Delta) -> None:
+        if self._flows is not None and delta:
+            self._flows.advance(delta)
+        self._tracer = None
+
+    @property
+    def revision(self) -> int:
+        """Counts changes of objects, decisions or derived rows."""
+        return self.cluster.engine.revision
+
+    def get(self, kind: str, namespace: str, name: str) -> Declared:
+        """One object in force. Raises NotFound."""
+        found = self.cluster.get(ObjectRef(kind, namespace, name))
+        if found is None:
+            raise NotFound(f"{ObjectRef(kind, namespace, name)} does not exist")
+        return found
+
+    def list(
+        self, kind: str, namespace: str | None = None, selector: LabelSelector | None = None
+    ) -> tuple[Declared, ...]:
+        """Objects of a kind in name order, optionally of one namespace or matching a label selector."""
+        if kind not in OBJECT_TABLES:
+            raise NotFound(f"no kind {kind}; known: {', '.join(OBJECT_TABLES)}")
+        found = sorted(self.cluster.objects(kind).items())
+        return tuple(
+            item
+            for key, item in found
+            if (namespace is None or key.namespace == namespace)
+            and (selector is None or selector.matches(dict(getattr(item, "labels", ()))))
+        )
+
+    def watch(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> Watch:
+        """A snapshot, ``synced``, then every change in revision order; ``resync`` and a new snapshot when too slow."""
+        wanted = frozenset(kinds or OBJECT_TABLES)
+
+        unknown = wanted - OBJECT_TABLES.keys()
+        if unknown:
+            raise NotFound(f"no kind {', '.join(sorted(unknown))}; known: {', '.join(OBJECT_TABLES)}")
+
+        def snapshot() -> tuple[int, list[Event]]:
+            found = [
+                Event(revision=self.revision, type="put", ref=ObjectRef(kind, key.namespace, key.name), object=item)
+                for kind in OBJECT_TABLES
+                if kind in wanted
+                for key, item in sorted(self.cluster.objects(kind).items())
+            ]
+            return self.revision, found
+
+        return self._broadcast.watch(snapshot, wanted, buffer)
+
+    async def trace(
+        self, source: str, target: str, *, protocol: str = "tcp", port: int | None = None, engine: TraceEngine = "both"
+    ) -> Answer:
+        """What happens to a new connection. ``both`` asks objects and flows and raises Disagreement if they differ."""
+        if self._tracer is None:
+            self._tracer = Tracer(Scene(self.cluster, self._unbuilt), self._flow_table)
+        return self._tracer.ask(parse_question(source, target, protocol, port), engine)
+
+    def _flow_table(self) -> FlowTable:
+        if self._flows is None:
+            self._flows = FlowTable(self.cluster.engine)
+        return self._flows
+
+    def rows(self) -> tuple[ListedRow, ...]:
+        """Desired northbound rows with their owners."""
+        return list_rows(self.cluster.engine, self._northbound.schema)
+
+    def flows(self) -> tuple[ListedFlow, ...]:
+        """Logical flows that northd will make of the desired rows."""
+        return list_flows(self.cluster.engine, self._flow_table())
+
+    @property
+    def decisions(self) -> Decisions:
+        """Everything decided so far."""
+        return self.cluster.decisions
+
+    @property
+    def errors(self) -> tuple[ObjectError, ...]:
+        """Why objects are refused, or wait for an address."""
+        return self.cluster.errors
+
+    def dns(self, name: str) -> DnsDecision:
+        """What a DNS name stands for, with its history. Raises NotFound for one that never had an answer, SchemaError
+        for what is no DNS name."""
+        found = self.cluster.engine.rows(DNS_DECISION).get(name_of(name))
+        if found is None:
+            raise NotFound(f"{name} was never answered, or is named by no firewall")
+        return found
+
+    def dns_status(self) -> dict[str, NameStatus]:
+        """Every wanted DNS name: when it is due, when it was last heard of, what failed."""
+        return self._resolver.status()
+
+
+def name_of(text: str) -> str:
+    """A DNS name as manifests write it -> as it is kept. Raises SchemaError."""
+    try:
+        return dns_name(text).name
+    except ValueError as reason:
+        raise SchemaError(str(reason), kind="DnsName", path="name", value=show(text)) from None
+
+
+def events_of(revision: int, delta: Delta) -> Iterable[Event]:
+    """A delta's changes of declared objects, by kind and name."""
+    for kind, table in OBJECT_TABLES.items():
+        for key, (_, new) in sorted(delta.rows(table).items()):
+            assert isinstance(key, NamespacedName)
+            ref = ObjectRef(kind, key.namespace, key.name)
+            yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, object=new)
