@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,9 @@ from ovnk_core.trace.scene import Scene
 
 if TYPE_CHECKING:
     from ovnk_core.analysis.firewall.match import Matched
+
+PATIENCE_S = 4.0
+"""Longer than a million flows take with compiled code at hand."""
 
 
 @click.group()
@@ -72,17 +76,22 @@ def match(namespace: str, flows_file: str, output: str, summary: bool, **given: 
     from ovnk_core.analysis.firewall.match import match_flows
 
     name = "stdin" if flows_file == "-" else flows_file
-    lines = None if is_npz(content, name) else read_csv(content, name)
-    flows = lines.flows if lines is not None else read_npz(content, name)
-    result = match_flows(scene, namespace, flows)
-    if output == "npz" or output.endswith(".npz"):
-        answer = write_npz(flows, result.allowed, result.rules)
-    else:
-        answer = write_csv(lines or lines_of(flows), result.allowed, result.rules)
+    patience = Timer(PATIENCE_S, say, ("note: still at it; the first run on a machine compiles for some ten seconds",))
+    patience.start()
+    try:
+        lines = None if is_npz(content, name) else read_csv(content, name)
+        flows = lines.flows if lines is not None else read_npz(content, name)
+        result = match_flows(scene, namespace, flows)
+        if output == "npz" or output.endswith(".npz"):
+            answer = write_npz(flows, result.allowed, result.rules)
+        else:
+            answer = write_csv(lines or lines_of(flows), result.allowed, result.rules)
+    finally:
+        patience.cancel()
     _write(output, answer)
     if summary:
         _summarise(asked, result)
-    raise click.exceptions.Exit(0)
+    raise click.exceptions.Exit(found.exit_code)
 
 
 def _read(file: str) -> bytes:
@@ -98,7 +107,10 @@ def _write(output: str, answer: bytes) -> None:
     if output in ("csv", "npz"):
         sys.stdout.buffer.write(answer)
         return
-    Path(output).write_bytes(answer)
+    try:
+        Path(output).write_bytes(answer)
+    except OSError as error:
+        raise click.UsageError(f"-o {output}: {error.strerror}") from error
 
 
 def _summarise(asked: EgressFirewall | None, result: Matched) -> None:
