@@ -317,6 +317,17 @@ def test_what_get_prints_can_be_read_back(lab: Lab) -> None:
     assert (ran.code, ran.out) == (0, "nothing differs\n"), ran.err
 
 
+@pytest.mark.parametrize("verb", ["get", "describe"])
+def test_every_namespace_may_be_asked_for_by_name(lab: Lab, verb: str) -> None:
+    """The manual's ``--all-namespaces`` (15.6.1)."""
+    plain = lab.ask(verb, "egressfirewall")
+    for flag in ("-A", "--all-namespaces"):
+        assert lab.ask(verb, "egressfirewall", flag).out == plain.out
+    both = lab.ask(verb, "egressfirewall", "-A", "-n", "lab")
+    assert both.code == 2
+    assert "leave out -n" in both.err
+
+
 def test_get_of_a_refused_one_says_why(lab: Lab) -> None:
     Path(lab.firewall).write_text(FIREWALL.replace("1.2.3.7/32", "1.2.3.7/99"))
     ran = lab.ask("get", "egressfirewall", "default", "-n", "lab", "-o", "json")

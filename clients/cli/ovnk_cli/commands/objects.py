@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ovnk_cli.inputs import Input, Offline, offline
-from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
+from ovnk_cli.options import F, dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import emit, say, table
 from ovnk_core.features.egress_firewall.status import FirewallStatus, firewall_status, status_manifest
 from ovnk_core.features.egress_firewall.verdict import answered_since, utc
@@ -26,6 +26,35 @@ KINDS = ("egressfirewall", "egressfirewalls")
 TAB = 8
 """Columns of a tab stop."""
 _UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+def _everywhere(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and ctx.params.get("namespace") is not None:
+        raise click.UsageError("-A means every namespace, so leave out -n")
+
+
+def _which(function: F) -> F:
+    """What ``get`` and ``describe`` are about, and where it is read from."""
+    for option in reversed(
+        (
+            click.argument("kind", type=click.Choice(KINDS)),
+            click.argument("name", required=False),
+            click.option("-n", "--namespace", metavar="NS", is_eager=True, help="Only one namespace."),
+            click.option(
+                "-A",
+                "--all-namespaces",
+                is_flag=True,
+                expose_value=False,
+                callback=_everywhere,
+                help="Every namespace, which is what happens without -n too.",
+            ),
+            input_options,
+            dns_option,
+            northbound_options(is_required=False),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 class Shown(Value, frozen=True, kw_only=True):
@@ -60,12 +89,7 @@ def _find(found: Offline, namespace: str | None, name: str | None) -> list[Shown
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
-@click.argument("name", required=False)
-@click.option("-n", "--namespace", metavar="NS", help="Only one namespace.")
-@input_options
-@dns_option
-@northbound_options(is_required=False)
+@_which
 @output_option("table", "wide", "json", "yaml", "name")
 def get(kind: str, name: str | None, namespace: str | None, output: str, **given: Any) -> None:
     """Show egress firewalls as they stand, with their status."""
@@ -120,12 +144,7 @@ def _more(found: Offline, shown: Shown) -> list[object]:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(KINDS))
-@click.argument("name", required=False)
-@click.option("-n", "--namespace", metavar="NS", help="Only one namespace.")
-@input_options
-@dns_option
-@northbound_options(is_required=False)
+@_which
 def describe(kind: str, name: str | None, namespace: str | None, **given: Any) -> None:
     """Describe egress firewalls: their rules, status, and what their DNS names stand for."""
     found = offline(Input(**given))
