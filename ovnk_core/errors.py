@@ -6,12 +6,23 @@ OvnkError
 │  ├─ LimitError          a number the manual or the API caps
 │  ├─ TransitionError     not allowed after installation
 │  └─ CapacityError       subnets or addresses exhausted, for this object
-├─ NotFound, Conflict     no such object; a name or version held by somebody else
+├─ Refusal                a request, for the object errors it carries
+├─ NotFound, Exists       no such object; one too many
+├─ Conflict               a name or version held by somebody else
 ├─ SouthError             the northbound database
 │  ├─ Unreachable         no connection, or none in time
 │  ├─ Rejected            the server refused one operation of a transaction
+│  ├─ TurnLost            another writer has the turn; nothing was changed
 │  ├─ UnknownOutcome      a transaction was sent and its reply never came
 │  └─ SchemaMismatch      the server's schema lacks a table or column we need
+├─ StoreError             the intent store
+│  ├─ StoreUnavailable    not reachable, or its file may not be written; nothing was changed
+│  ├─ StoreUnknown        an append was sent and nobody could say in time what became of it
+│  ├─ StoreFull           no room left; nothing was changed
+│  ├─ StoreCorrupt        what is there cannot be read as a log
+│  ├─ QuotaError          larger than the store can take; nothing was changed
+│  ├─ Superseded          somebody else was faster, or our turn as the writer is over
+│  └─ Compacted           a revision older than the history that is kept
 ├─ GuardError             a safety limit stopped a write (mass delete, empty input)
 └─ BugError               ours: RuleFault, FloorError, KeyClash, Divergence
 
@@ -19,6 +30,8 @@ Rules never catch. Raise at the door, handle in the shell, translate at the edge
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class OvnkError(Exception):
@@ -91,6 +104,18 @@ class NotFound(OvnkError):
     """No such object."""
 
 
+class Exists(OvnkError):
+    """An object that was to be created is there already."""
+
+
+class Refusal(OvnkError):
+    """A request that cannot be accepted: ``errors`` are all the reasons. Nothing was changed."""
+
+    def __init__(self, errors: Sequence[ObjectError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(map(str, self.errors[:3])) + (" ..." if len(self.errors) > 3 else ""))
+
+
 class Conflict(OvnkError):
     """A name or a version is held by somebody else."""
 
@@ -122,8 +147,62 @@ class Rejected(SouthError):
         super().__init__(f"northbound refused the transaction{at}: {error}" + (f": {details}" if details else ""))
 
 
+class TurnLost(SouthError):
+    """It is not the turn of ``epoch`` (any more): another writer took over. Nothing was changed."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        super().__init__(f"northbound refused the transaction: it is not the turn of writer epoch {epoch}")
+
+
 class SchemaMismatch(SouthError):
     """The server does not serve OVN_Northbound, or its schema lacks what we need."""
+
+
+class StoreError(OvnkError):
+    """The intent store. ``retry_after_s`` is None when a retry cannot help."""
+
+    retry_after_s: float | None = None
+
+
+class StoreUnavailable(StoreError):
+    """Not reachable, or not writable. Nothing was changed."""
+
+    retry_after_s = 1.0
+
+
+class StoreUnknown(StoreError):
+    """An append was sent and its outcome is not known yet; a request id makes asking again safe."""
+
+    retry_after_s = 1.0
+
+
+class StoreFull(StoreError):
+    """No room left. Nothing was changed."""
+
+    retry_after_s = 30.0
+
+
+class StoreCorrupt(StoreError):
+    """What is there cannot be read as a log; the message says what and where."""
+
+
+class QuotaError(StoreError):
+    """Larger than the store can take. Nothing was changed."""
+
+
+class Superseded(StoreError):
+    """Somebody else was faster, or our turn as the writer is over. Nothing was changed."""
+
+    retry_after_s = 0.0
+
+
+class Compacted(StoreError):
+    """A revision older than the history that is kept; ``oldest`` is the oldest that can be asked for."""
+
+    def __init__(self, revision: int, oldest: int) -> None:
+        self.revision, self.oldest = revision, oldest
+        super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
 
 
 class GuardError(OvnkError):

@@ -22,6 +22,8 @@ NODE_ID_KEY = "ovnk-node-id"
 """external_ids key of a node's switch: the node's id, because a node without a gateway has no row that shows it."""
 DNS_KEY = "ovnk-dns"
 """external_ids key of a DNS name's live set of the cluster's first family: the whole recorded decision."""
+REVISION_KEY = "ovnk-revision"
+"""external_ids key of NB_Global: the intent store's revision that nb_cfg was last raised for."""
 Pairs = tuple[tuple[str, str], ...]
 
 

@@ -12,11 +12,21 @@ Cost of a transaction: proportional to the rows it touches and the members of th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import assert_never
 
-from ovnk_core.errors import Rejected
-from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation, Update
+from ovnk_core.errors import Rejected, TurnLost
+from ovnk_core.nb.operation import (
+    WRITER_KEY,
+    BumpConfig,
+    Delete,
+    Insert,
+    Mutate,
+    Operation,
+    RequireTurn,
+    TakeTurn,
+    Update,
+)
 from ovnk_core.nb.schema import Atom, Column, DatabaseSchema, Datum, Row, TableSchema, default, parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.northbound.memory_values import check_atom, check_datum, check_limits, check_map, is_uuid
@@ -44,7 +54,7 @@ class MemoryDatabase:
             self.commit([Insert(table=GLOBAL, uuid=GLOBAL_UUID, columns={})])
 
     def commit(self, operations: Sequence[Operation]) -> Receipt:
-        """Everything or nothing. Raises Rejected."""
+        """Everything or nothing. Raises Rejected or TurnLost."""
         draft = _Draft(self.schema, self.tables)
         nb_cfg = None
         for index, operation in enumerate(operations):
@@ -136,7 +146,7 @@ class _Draft:
         return len(self._tables[table]) + grown
 
     def execute(self, operation: Operation) -> int | None:
-        """One operation; the new nb_cfg of a BumpConfig. Raises Rejected."""
+        """One operation; the new nb_cfg of a BumpConfig. Raises Rejected or TurnLost."""
         match operation:
             case Insert():
                 self._insert(operation)
@@ -150,6 +160,12 @@ class _Draft:
                 self.rows[key] = None
             case BumpConfig():
                 return self._bump_config()
+            case RequireTurn():
+                self._turn(operation.epoch, {str(operation.epoch)})
+            case TakeTurn(epoch=epoch, previous=None):
+                self._turn(epoch, {None, str(epoch)})
+            case TakeTurn():
+                self._turn(operation.epoch, {str(operation.previous)})
             case _ as never:
                 assert_never(never)
         return None
@@ -220,20 +236,28 @@ class _Draft:
             new = kept
         self.rows[key] = {**row, column.name: new}
 
-    def _bump_config(self) -> int:
+    def _global(self) -> tuple[RowKey, Row]:
         touched = {key for key in self.rows if key[0] == GLOBAL}
-        keys = touched | {(GLOBAL, uuid) for uuid in self._tables.get(GLOBAL, ())}
-        nb_cfg = None
-        for key in keys:
-            row = self.get(key)
-            if row is not None:
-                value = row["nb_cfg"]
-                assert isinstance(value, int)
-                nb_cfg = value + 1
-                self.rows[key] = {**row, "nb_cfg": nb_cfg}
-        if nb_cfg is None:
-            raise Rejected(MISSING_ROW, GLOBAL)
-        return nb_cfg
+        for key in touched | {(GLOBAL, uuid) for uuid in self._tables.get(GLOBAL, ())}:
+            if (row := self.get(key)) is not None:
+                return key, row
+        raise Rejected(MISSING_ROW, GLOBAL)
+
+    def _bump_config(self) -> int:
+        key, row = self._global()
+        value = row["nb_cfg"]
+        assert isinstance(value, int)
+        self.rows[key] = {**row, "nb_cfg": value + 1}
+        return value + 1
+
+    def _turn(self, epoch: int, allowed: Set[str | None]) -> None:
+        """Set the turn to ``epoch`` where it is one of ``allowed``."""
+        key, row = self._global()
+        ids = row["external_ids"]
+        assert isinstance(ids, dict)
+        if ids.get(WRITER_KEY) not in allowed:
+            raise TurnLost(epoch)
+        self.rows[key] = {**row, "external_ids": {**ids, WRITER_KEY: str(epoch)}}
 
 
 class _Settlement:

@@ -4,6 +4,8 @@ ovsdbapp runs python-ovs' IDL in a thread of its own; everything that touches th
 jobs of its queue. The rows of a transaction are sent as raw operations of the IDL's transaction, compiled as for the
 native driver: the row objects of the IDL drop values they cannot convert with a log line, never delete rows of non-root
 tables, and cannot tell a refusal from a lost reply. The IDL still keeps the replica, asserts the lock and reconnects.
+For the writer's turn this matters most: ``verify`` of a row object would compare the whole external_ids map with the
+replica, so any other key that changed meanwhile would look like a lost turn. The raw ``wait`` names one key.
 No class of ovsdbapp that stores its connection on the class is used, so two northbounds can coexist.
 
 Limits: one item of ``changes`` may hold several updates; the IDL's poller is select(2), so file descriptors above 1023
@@ -33,8 +35,8 @@ from ovnk_core.errors import Rejected, SouthError, UnknownOutcome, Unreachable
 from ovnk_core.nb.operation import Operation
 from ovnk_core.nb.schema import DatabaseSchema, Row, decode, default, parse_schema
 from ovnk_core.northbound.changes import ChangeHub, ChangeStream, replace
+from ovnk_core.northbound.native.cluster import Cluster
 from ovnk_core.northbound.native.monitor import Staged, Watched, watched
-from ovnk_core.northbound.native.session import Liveness, open_first
 from ovnk_core.northbound.native.transact import Compiler
 from ovnk_core.northbound.port import Receipt, check_lock_name
 
@@ -97,10 +99,9 @@ class OvsdbappNorthbound:
         async def ignore(method: str, params: Any) -> None:
             del method, params
 
-        remotes = self._address.split(",")
         try:
             async with asyncio.timeout(timeout_s):
-                connection, _, raw = await open_first(remotes, self._database, ignore, Liveness(), None)
+                connection, _, raw = await Cluster(self._address, self._database).open(ignore)
         except TimeoutError:
             raise Unreachable(f"{self._address}: not connected within {timeout_s:g} s") from None
         await connection.close()

@@ -34,7 +34,7 @@ class Receipt(Value, frozen=True, kw_only=True):
 
 
 MISSING_ROW = "missing row"
-"""``Rejected.error`` of an Update, Mutate or Delete whose row is not there (or of BumpConfig without NB_Global)."""
+"""``Rejected.error`` of an Update, Mutate or Delete whose row is not there (or of anything that needs NB_Global)."""
 
 Changes = dict[str, dict[str, Row | None]]
 """table -> uuid -> the row as it was before the change (None: it did not exist). The new row is in ``rows``."""
@@ -45,7 +45,10 @@ class Northbound(Protocol):
 
     @property
     def address(self) -> str:
-        """``unix:PATH``, ``tcp:HOST:PORT`` or ``memory``, for messages."""
+        """``unix:PATH``, ``tcp:HOST:PORT``, ``ssl:HOST:PORT``, several of them with commas, or ``memory``.
+
+        Several are the members of one cluster: the leader is talked to, and followed when it changes.
+        """
         ...
 
     @property
@@ -70,8 +73,10 @@ class Northbound(Protocol):
     async def transact(self, operations: Sequence[Operation], *, timeout_s: float = 30.0) -> Receipt:
         """Commit all operations in one transaction, or none.
 
-        When it returns, ``rows`` shows the result. Raises Rejected (nothing changed), Unreachable (not sent) or
-        UnknownOutcome (sent, no reply: it may have been committed; read back after the mirror is current again).
+        When it returns, ``rows`` shows the result. Raises Rejected or TurnLost (nothing changed), Unreachable (not
+        sent) or UnknownOutcome (sent, no reply: it may have been committed; read back once the mirror is current).
+        In a cluster a transaction of unknown outcome may still be on its way between two members when it is read back:
+        then it shows later, as a change, and what was sent again is refused for its "duplicate uuid".
         An empty sequence writes nothing but is still a round trip: when it returns, the mirror is current.
         """
         ...
@@ -87,6 +92,8 @@ class Northbound(Protocol):
         """Ask for an OVSDB lock (RFC 7047 4.1.8); True when we own it. ``name`` must be an RFC 7047 <id>.
 
         From then on every transaction asserts the lock: without it, Rejected ("not owner"). Asking again tells
-        whether we own it by now. Raises ValueError (name), Unreachable.
+        whether we own it by now; after a reconnect it is asked for anew. A lock lives in one server, not in its
+        cluster: it spares two writers the work, and only ``RequireTurn`` keeps the wrong one out.
+        Raises ValueError (name), Unreachable.
         """
         ...

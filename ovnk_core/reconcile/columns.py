@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from ovnk_core.nb import naming
-from ovnk_core.nb.row import OWNER_KEY, ColumnId, Element, RowId, parse_owner
+from ovnk_core.nb.operation import WRITER_KEY
+from ovnk_core.nb.row import OWNER_KEY, REVISION_KEY, ColumnId, Element, RowId, parse_owner
 from ovnk_core.nb.schema import Column, DatabaseSchema, Datum, Row
 from ovnk_core.nb.tables import TABLES, TableSpec
 from ovnk_core.terms.struct import Value
@@ -97,11 +98,15 @@ def owner_of(table: str, uuid: str, row: Row) -> RowId | None:
     return claimed if claimed is not None and claimed.uuid == uuid else None
 
 
+_TURN_KEYS = (WRITER_KEY, REVISION_KEY)
+
+
 def own_keys(row: Row) -> dict[str, str]:
-    """Our keys in NB_Global's external_ids; the rest of that row is not ours."""
+    """Our recorded keys in NB_Global's external_ids; the rest of that row is not ours, and turns are no record."""
     ids = row.get("external_ids")
     pairs = ids.items() if isinstance(ids, dict) else ()
-    return {str(key): str(value) for key, value in pairs if str(key).startswith(GLOBAL_PREFIX)}
+    found = {str(key): str(value) for key, value in pairs}
+    return {key: value for key, value in found.items() if key.startswith(GLOBAL_PREFIX) and key not in _TURN_KEYS}
 
 
 def _claim(table: str, row: Row) -> RowId | None:

@@ -190,7 +190,14 @@ def wait_until(daemon: Daemon, probe: Any, reason: str, timeout_s: float = 15.0)
 class OvsdbServer:
     """One ovsdb-server with a fresh (or, after a restart, the same) database and its global row."""
 
-    def __init__(self, directory: str | Path, kind: Literal["nb", "sb"] = "nb", *, tcp_port: int | None = None) -> None:
+    def __init__(
+        self,
+        directory: str | Path,
+        kind: Literal["nb", "sb"] = "nb",
+        *,
+        tcp_port: int | None = None,
+        options: Sequence[str] = (),
+    ) -> None:
         self.directory, self.kind, self.database = _checked(directory), kind, DATABASES[kind]
         self.socket = str(self.directory / f"{kind}.sock")
         self.file = self.directory / f"{kind}.db"
@@ -206,6 +213,7 @@ class OvsdbServer:
                 f"--unixctl={self.directory}/{kind}.ctl",
                 "--no-chdir",
                 *remotes,
+                *options,
                 str(self.file),
             ],
             self.directory,

@@ -11,8 +11,8 @@ import random
 
 import pytest
 
-from ovnk_core.errors import Rejected
-from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation, Update
+from ovnk_core.errors import Rejected, TurnLost
+from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation, RequireTurn, TakeTurn, Update
 from ovnk_core.nb.schema import Atom, Column, Datum, Row
 from ovnk_core.northbound.memory import MemoryNorthbound
 from ovnk_core.northbound.native import NativeNorthbound
@@ -94,7 +94,9 @@ class Walk:
             return self.mutate(table)
         if draw < 0.97:
             return [Delete(table=table, uuid=self.present(table))]
-        return [BumpConfig()]
+        epoch, previous = self.random.randrange(3), self.random.choice([None, 0, 1, 2])
+        turns: list[Operation] = [RequireTurn(epoch=epoch), TakeTurn(epoch=epoch, previous=previous), BumpConfig()]
+        return [self.random.choice(turns)]
 
     def insert(self, table: str) -> list[Operation]:
         free = [
@@ -144,6 +146,8 @@ async def outcome(nb: Northbound, operations: list[Operation]) -> tuple[str, int
         receipt = await nb.transact(operations)
     except Rejected as error:
         return error.error, None, error.operation
+    except TurnLost as error:
+        return "turn", error.epoch, None
     return "ok", receipt.nb_cfg, None
 
 
@@ -162,8 +166,8 @@ async def test_memory_and_server_agree(server: OvsdbServer, seed: int) -> None:
             committed += ours[0] == "ok"
             for table in TABLES:
                 assert dict(memory.rows(table)) == dict(real.rows(table)), f"{table}; {trail}"
-            assert [row["nb_cfg"] for row in memory.rows("NB_Global").values()] == [
-                row["nb_cfg"] for row in real.rows("NB_Global").values()
+            assert [(row["nb_cfg"], row["external_ids"]) for row in memory.rows("NB_Global").values()] == [
+                (row["nb_cfg"], row["external_ids"]) for row in real.rows("NB_Global").values()
             ], trail
         assert committed > TRANSACTIONS // 4, f"seed {seed}: {committed} of {TRANSACTIONS} were accepted"
         # A client that loads everything anew sees what the one that followed every update holds.

@@ -8,7 +8,6 @@ known only from the reply: a timeout or a lost connection is ``UnknownOutcome``,
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import Mapping, Sequence
 
@@ -18,8 +17,10 @@ from ovnk_core.errors import Rejected, SchemaMismatch, SouthError, UnknownOutcom
 from ovnk_core.nb.operation import Operation
 from ovnk_core.nb.schema import DatabaseSchema, Row
 from ovnk_core.northbound.changes import ChangeHub, ChangeStream
+from ovnk_core.northbound.native.cluster import Cluster
 from ovnk_core.northbound.native.monitor import ZERO_ID, Mirror
-from ovnk_core.northbound.native.session import Connection, Liveness, Lost, open_first
+from ovnk_core.northbound.native.session import LOAD_GRACE_S, Connection, Liveness, Lost
+from ovnk_core.northbound.native.tls import Tls
 from ovnk_core.northbound.native.transact import Compiler
 from ovnk_core.northbound.port import Receipt, check_lock_name
 
@@ -29,7 +30,10 @@ _MONITOR = "ovnk"
 
 
 class NativeNorthbound:
-    """``address``: one remote or several, comma separated: all are tried at once and the first good one is used."""
+    """``address``: one remote or several, comma separated: all are tried at once and the leader is used.
+
+    ``tls`` is for ``ssl:`` remotes: certificate files, which each connection reads anew, or a context ready to use.
+    """
 
     def __init__(
         self,
@@ -37,11 +41,10 @@ class NativeNorthbound:
         *,
         database: str = "OVN_Northbound",
         liveness: Liveness | None = None,
-        tls: ssl.SSLContext | None = None,
+        tls: Tls = None,
     ) -> None:
-        self._remotes = tuple(remote.strip() for remote in address.split(",") if remote.strip())
         self._address, self._database = address, database
-        self._liveness, self._tls = liveness or Liveness(), tls
+        self._cluster = Cluster(address, database, liveness=liveness, tls=tls)
         self._hub = ChangeHub()
         self._mirror = Mirror(self._hub)
         self._tables: Mapping[str, Sequence[str]] = {}
@@ -146,36 +149,37 @@ class NativeNorthbound:
         while True:
             if self._connection is not None:
                 born = time.monotonic()
-                await self._connection.closed.wait()
-                self._ready.clear()
-                self._failure, self._has_lock = self._connection.failure, False
-                if self._connection.is_in_doubt:
-                    self._mirror.last_id = ZERO_ID
-                await self._connection.close()
-                self._connection = None
-                # A connection that failed at once counts as another failed attempt.
-                if time.monotonic() - born > BACKOFF_S[1]:
-                    backoff_s = BACKOFF_S[0]
+                await self._lose(self._connection)
+                # One that failed at once counts as another failed attempt.
+                if time.monotonic() - born > BACKOFF_S[0]:
+                    backoff_s = 0.0
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(max(backoff_s * 2, BACKOFF_S[0]), BACKOFF_S[1])
             try:
                 await self._establish()
-                continue
             except SouthError as error:
                 self._failure = str(error)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_S[1])
+
+    async def _lose(self, connection: Connection) -> None:
+        """Wait until the connection is lost, and clear it away."""
+        await connection.closed.wait()
+        self._ready.clear()
+        self._failure, self._has_lock = connection.failure, False
+        if connection.is_in_doubt:
+            self._mirror.last_id = ZERO_ID
+        await connection.close()
+        self._connection = None
 
     async def _establish(self) -> None:
         """Open, learn the schema, take the lock again, load the mirror. Raises Unreachable or SchemaMismatch."""
-        connection, schema, _ = await open_first(
-            self._remotes, self._database, self._notified, self._liveness, self._tls
-        )
+        connection, schema, _ = await self._cluster.open(self._notified)
         try:
             requests = self._mirror.watch(schema, self._tables)
             self._schema = schema
             if self._lock:
                 await self._ask_lock(connection)
             parameters = [self._database, _MONITOR, requests, self._mirror.last_id]
-            await connection.request("monitor_cond_since", parameters, self._mirror.load)
+            await connection.request("monitor_cond_since", parameters, handler=self._mirror.load, grace_s=LOAD_GRACE_S)
         except Rejected as error:
             await connection.close()
             raise SchemaMismatch(f"{connection.remote}: {error}") from error
@@ -191,8 +195,11 @@ class NativeNorthbound:
         self._ready.set()
 
     async def _ask_lock(self, connection: Connection) -> None:
-        reply = msgspec.json.decode(await connection.request("lock", [self._lock]))
-        self._has_lock = self._has_lock or bool(reply["locked"])
+        await connection.request("lock", [self._lock], handler=self._answered_lock)
+
+    async def _answered_lock(self, reply: msgspec.Raw) -> None:
+        # Inside the reader: a "locked" or "stolen" that follows the reply must have the last word.
+        self._has_lock = bool(msgspec.json.decode(reply)["locked"])
 
     async def _notified(self, method: str, params: msgspec.Raw) -> None:
         match method:

@@ -1,24 +1,23 @@
-"""One connection to an OVSDB server: requests and their replies, notifications, keepalive, opening.
+"""One connection to an OVSDB server: requests and their replies, notifications, keepalive.
 
 Everything received is handled in the order received, one message at a time, by one reader task: when the reply to a
 transaction resolves, the updates the server sent before it are in the mirror. A request may name a handler that runs
 inside the reader, before the next message is looked at; the reply to a monitor request needs that.
-A connection is used until it fails and then thrown away; ``client`` opens the next one.
+A connection is used until it fails and then thrown away; ``cluster`` opens the next one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from ovnk_core.errors import Rejected, SchemaMismatch, SouthError, Unreachable
-from ovnk_core.nb.schema import DatabaseSchema, parse_schema
+from ovnk_core.errors import Rejected, Unreachable
 from ovnk_core.northbound.native.jsonrpc import Envelope, Framer, decode_envelope, encode_message
 from ovnk_core.northbound.native.monitor import breathe
+from ovnk_core.northbound.native.tls import Tls, context_of, spoken
 from ovnk_core.terms.struct import Value
 
 READ_BYTES = 1 << 18
@@ -44,7 +43,7 @@ class Liveness(Value, frozen=True, kw_only=True):
     dead_s: float = 5.0
 
 
-async def open_stream(remote: str, tls: ssl.SSLContext | None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_stream(remote: str, tls: Tls) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """``unix:PATH``, ``tcp:HOST:PORT`` or ``ssl:HOST:PORT`` -> streams. Raises Unreachable; ValueError on the text."""
     scheme, _, rest = remote.partition(":")
     try:
@@ -53,10 +52,14 @@ async def open_stream(remote: str, tls: ssl.SSLContext | None) -> tuple[asyncio.
         host, _, port = rest.rpartition(":")
         if scheme not in ("tcp", "ssl") or not host or not port.isdigit():
             raise ValueError(f"a remote is unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, not {remote!r}")
-        context = (tls or ssl.create_default_context()) if scheme == "ssl" else None
-        return await asyncio.open_connection(host.strip("[]"), int(port), ssl=context, limit=1 << 20)
+        host, context, name = host.strip("[]"), None, None
+        if scheme == "ssl":
+            context, name = context_of(tls)
+        return await asyncio.open_connection(
+            host, int(port), ssl=context, server_hostname=name or (host if context else None), limit=1 << 20
+        )
     except OSError as error:
-        raise Unreachable(f"{remote}: {error.strerror or error}") from error
+        raise Unreachable(f"{remote}: {spoken(error)}") from error
 
 
 class Connection:
@@ -78,11 +81,15 @@ class Connection:
         self._next_id = 0
         self._pending: dict[int, tuple[asyncio.Future[Any], Handler | None]] = {}
         self._waiting_since: float | None = None
+        self._is_unheard_tls = self._writer.get_extra_info("ssl_object") is not None
         self._grace_s = 0.0
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_alive())]
 
-    async def request(self, method: str, params: Sequence[Any] | msgspec.Raw, handler: Handler | None = None) -> Any:
-        """Send one request -> its result (raw), or what ``handler`` made of it.
+    async def request(
+        self, method: str, params: Sequence[Any] | msgspec.Raw, *, handler: Handler | None = None, grace_s: float = 0.0
+    ) -> Any:
+        """Send one request -> its result (raw), or what ``handler`` made of it. ``grace_s``: the server may be silent
+        for that much longer meanwhile.
 
         Raises Rejected (an error reply) or Lost. When cancelled, the reply is ignored later.
         """
@@ -93,7 +100,7 @@ class Connection:
         payload = encode_message({"id": number, "method": method, "params": params})
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._pending[number] = (future, handler)
-        self._grace_s += len(payload) / GRACE_BYTES_PER_S + (LOAD_GRACE_S if handler else 0.0)
+        self._grace_s += len(payload) / GRACE_BYTES_PER_S + grace_s
         self._writer.write(payload)
         try:
             return await future
@@ -108,18 +115,24 @@ class Connection:
                 chunk = await self._reader.read(READ_BYTES)
                 self._waiting_since, self._grace_s = None, 0.0
                 if not chunk:
-                    return self.fail("the server closed the connection")
+                    return self._end("the server closed the connection")
+                self._is_unheard_tls = False
                 for message in framer.feed(chunk):
                     await breathe(message)
                     envelope = decode_envelope(message)
                     await breathe(message)
                     await self._handle(envelope)
         except OSError as error:
-            self.fail(str(error))
+            self._end(spoken(error))
         except Exception as error:
             # A message we cannot make sense of leaves the mirror in doubt: start over on a new connection.
             self.is_in_doubt = True
             self.fail(f"{type(error).__name__}: {error}")
+
+    def _end(self, reason: str) -> None:
+        # In TLS 1.3 a client is through before the server looks at its certificate, and its first request may
+        # overtake the refusal: then all that is left is a broken pipe.
+        self.fail(f"{reason}; perhaps the server does not accept our certificate" if self._is_unheard_tls else reason)
 
     async def _handle(self, message: Envelope) -> None:
         if message.method == "echo":
@@ -180,92 +193,3 @@ def _refusal(error: Any) -> Rejected:
     if isinstance(error, dict):
         return Rejected(str(error.get("error", "error")), str(error.get("details", "")))
     return Rejected(str(error))
-
-
-async def open_first(
-    remotes: Sequence[str], database: str, notify: Notify, liveness: Liveness, tls: ssl.SSLContext | None
-) -> tuple[Connection, DatabaseSchema, Any]:
-    """Try all remotes at once -> the first connection that serves ``database``, its schema, the schema's raw JSON.
-
-    With several remotes only the leader of a cluster is taken, because locks and fresh reads need it.
-    Raises SchemaMismatch when a server answered without that database, else Unreachable with every reason.
-    """
-    leader_only = len(remotes) > 1
-    tasks = [
-        asyncio.create_task(_open_one(remote, database, notify, liveness, tls, leader_only=leader_only))
-        for remote in remotes
-    ]
-    waiting, failures = set(tasks), []
-    winner: asyncio.Task[tuple[Connection, DatabaseSchema, Any]] | None = None
-    try:
-        while waiting and winner is None:
-            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                error = task.exception()
-                if error is None:
-                    winner = winner or task
-                elif isinstance(error, SouthError):
-                    failures.append(error)
-                else:
-                    raise error
-        if winner is not None:
-            return winner.result()
-    finally:
-        await _discard([task for task in tasks if task is not winner])
-    mismatches = [error for error in failures if isinstance(error, SchemaMismatch)]
-    raise mismatches[0] if mismatches else Unreachable("; ".join(map(str, failures)))
-
-
-async def _discard(losers: list[asyncio.Task[tuple[Connection, DatabaseSchema, Any]]]) -> None:
-    """Cancel the attempts that lost and close what they had opened."""
-    for task in losers:
-        task.cancel()
-    for outcome in await asyncio.gather(*losers, return_exceptions=True):
-        if isinstance(outcome, tuple):
-            await outcome[0].close()
-
-
-async def _open_one(
-    remote: str,
-    database: str,
-    notify: Notify,
-    liveness: Liveness,
-    tls: ssl.SSLContext | None,
-    *,
-    leader_only: bool,
-) -> tuple[Connection, DatabaseSchema, Any]:
-    try:
-        async with asyncio.timeout(liveness.idle_s + liveness.dead_s):
-            streams = await open_stream(remote, tls)
-    except TimeoutError:
-        raise Unreachable(f"{remote}: no answer for {liveness.idle_s + liveness.dead_s:g} s") from None
-    connection = Connection(remote, streams, notify, liveness)
-    try:
-        raw = msgspec.json.decode(await connection.request("get_schema", [database]))
-        if leader_only and not await _is_leader(connection, database):
-            raise Unreachable(f"{remote}: not the leader of its cluster")
-        return connection, parse_schema(raw), raw
-    except Rejected as error:
-        await connection.close()
-        raise SchemaMismatch(f"{remote} does not serve {database}: {error.error}") from error
-    except Lost as error:
-        await connection.close()
-        raise Unreachable(str(error)) from error
-    except BaseException:
-        await connection.close()
-        raise
-
-
-async def _is_leader(connection: Connection, database: str) -> bool:
-    """Whether this member leads its cluster; a standalone server, or one too old to say, always does."""
-    query = {
-        "op": "select",
-        "table": "Database",
-        "where": [["name", "==", database]],
-        "columns": ["model", "leader", "connected"],
-    }
-    try:
-        row = msgspec.json.decode(await connection.request("transact", ["_Server", query]))[0]["rows"][0]
-    except (Rejected, LookupError, TypeError):
-        return True
-    return row["model"] != "clustered" or bool(row["leader"] and row["connected"])

@@ -2,7 +2,8 @@
 
 The server answers ``count: 0`` and commits when an update, mutate or delete meets no row. That would be half of a
 transaction, so each row that the transaction did not insert itself is first required to exist, by a ``wait`` with
-timeout 0; a failing ``wait`` aborts everything. Sets are mutated insert first, so that a column that must never be
+timeout 0; a failing ``wait`` aborts everything. So does the ``wait`` for the writer's turn, which looks at one key of a
+map and lets the others be. Sets are mutated insert first, so that a column that must never be
 empty survives a replacement of its only member; maps delete first, because insert leaves existing keys alone.
 """
 
@@ -13,24 +14,37 @@ from typing import Any, assert_never
 
 import msgspec
 
-from ovnk_core.errors import Rejected
-from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation, Update
+from ovnk_core.errors import Rejected, TurnLost
+from ovnk_core.nb.operation import (
+    WRITER_KEY,
+    BumpConfig,
+    Delete,
+    Insert,
+    Mutate,
+    Operation,
+    RequireTurn,
+    TakeTurn,
+    Update,
+)
 from ovnk_core.nb.schema import Column, DatabaseSchema, Row, TableSchema, encode, encode_set
 from ovnk_core.northbound.port import MISSING_ROW, Receipt
 
 GLOBAL = "NB_Global"
+_EXISTS = {"op": "wait", "timeout": 0, "columns": ["_uuid"], "until": "!=", "rows": []}
 
 
 class Compiler:
     """Builds one transaction, operation by operation.
 
     Only text is kept: a big transaction as values would be hundreds of thousands of objects for the garbage collector.
-    ``origin[i]`` is the index of our operation behind ``encoded[i]``; -1 for the lock assertion.
+    ``origin[i]`` is the index of our operation behind ``encoded[i]``; -1 for the lock assertion. ``turns`` are the
+    positions of waits for a turn, with the epoch that wants it.
     """
 
     def __init__(self, schema: DatabaseSchema, lock: str = "") -> None:
         self.encoded: list[bytes] = []
         self.origin: list[int] = []
+        self.turns: dict[int, int] = {}
         self._schema = schema
         self._operations = 0
         self._known: set[tuple[str, str]] = set()
@@ -63,6 +77,10 @@ class Compiler:
                 self._known.discard((operation.table, operation.uuid))
             case BumpConfig():
                 self._bump_config(index)
+            case RequireTurn():
+                self._turn(operation.epoch, operation.epoch, index)
+            case TakeTurn():
+                self._take_turn(operation, index)
             case _ as never:
                 assert_never(never)
 
@@ -87,13 +105,33 @@ class Compiler:
         guard = {"op": "wait", "timeout": 0, **_row(operation), "columns": ["_uuid"], "until": "==", "rows": [row]}
         self._emit(index, guard)
 
+    def _global(self, index: int) -> None:
+        self._emit(index, {**_EXISTS, "table": GLOBAL, "where": []})
+
     def _bump_config(self, index: int) -> None:
+        self._global(index)
         everything = {"table": GLOBAL, "where": []}
-        guard = {"op": "wait", "timeout": 0, **everything, "columns": ["_uuid"], "until": "!=", "rows": []}
-        self._emit(index, guard)
         self._emit(index, {"op": "mutate", **everything, "mutations": [["nb_cfg", "+=", 1]]})
         self._bump = len(self.encoded)
         self._emit(index, {"op": "select", **everything, "columns": ["nb_cfg"]})
+
+    def _turn(self, epoch: int, present: int, index: int) -> None:
+        """Go on only while the turn is ``present``."""
+        self._global(index)
+        self.turns[len(self.encoded)] = epoch
+        self._emit(index, {**_EXISTS, "table": GLOBAL, "where": [["external_ids", "includes", _turn_map(present)]]})
+
+    def _take_turn(self, operation: TakeTurn, index: int) -> None:
+        mutations: list[Any] = [["external_ids", "insert", _turn_map(operation.epoch)]]
+        if operation.previous is None:
+            self._global(index)
+        else:
+            self._turn(operation.epoch, operation.previous, index)
+            mutations.insert(0, ["external_ids", "delete", _turn_map(operation.previous)])
+        self._emit(index, {"op": "mutate", "table": GLOBAL, "where": [], "mutations": mutations})
+        if operation.previous is None:
+            # Nothing tells that a map lacks a key, but inserting leaves a key alone that is there: so look afterwards.
+            self._turn(operation.epoch, operation.epoch, index)
 
     def _table(self, name: str, index: int) -> TableSchema:
         table = self._schema.tables.get(name)
@@ -123,7 +161,7 @@ class Compiler:
         return msgspec.Raw(b"[" + b",".join([msgspec.json.encode(database), *self.encoded]) + b"]")
 
     def receipt(self, results: Sequence[Any]) -> Receipt:
-        """The ``result`` array of the reply -> Receipt. Raises Rejected."""
+        """The ``result`` array of the reply -> Receipt. Raises Rejected or TurnLost."""
         for position, result in enumerate(results):
             if isinstance(result, dict) and "error" in result:
                 raise self._refusal(position, result)
@@ -132,8 +170,10 @@ class Compiler:
         nb_cfg = None if self._bump is None else int(results[self._bump]["rows"][0]["nb_cfg"])
         return Receipt(operations=self._operations, nb_cfg=nb_cfg)
 
-    def _refusal(self, position: int, result: dict[str, Any]) -> Rejected:
+    def _refusal(self, position: int, result: dict[str, Any]) -> Rejected | TurnLost:
         error, details = str(result["error"]), str(result.get("details", ""))
+        if position in self.turns and error == "timed out":
+            return TurnLost(self.turns[position])
         if position >= len(self.encoded):
             return Rejected(error, details)
         index, operation = self.origin[position], msgspec.json.decode(self.encoded[position])
@@ -145,6 +185,10 @@ class Compiler:
 
 def _row(operation: Update | Mutate | Delete) -> dict[str, Any]:
     return {"table": operation.table, "where": [["_uuid", "==", ["uuid", operation.uuid]]]}
+
+
+def _turn_map(epoch: int) -> list[Any]:
+    return ["map", [[WRITER_KEY, str(epoch)]]]
 
 
 def _mutations(column: Column, operation: Mutate, index: int) -> list[Any]:
