@@ -10,7 +10,7 @@ read nobody knows what it holds, so as long as there is one, everything on recor
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from ovnk_core.allocate.loop import Allocator, Settled, placement
@@ -47,6 +47,8 @@ from ovnk_core.topology.place import SETTINGS, Settings
 
 Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
 """By table and key; a value of None deletes."""
+DecisionEdits = Mapping[Table[Any, Any], Mapping[Any, Any]]
+"""By decision table and key; a value of None forgets."""
 NETWORK_KINDS = ("Network", "NetworkOperator")
 V = TypeVar("V")
 
@@ -61,6 +63,9 @@ class Applied(Value, frozen=True, kw_only=True):
 class Cluster:
     """One cluster's objects, decisions and desired rows."""
 
+    is_deciding = True
+    """False for a replica: decisions are made elsewhere and come by ``decide``; until then their owner has none."""
+
     def __init__(
         self, *, settings: Settings | None = None, decisions: Decisions | None = None, check: bool = False
     ) -> None:
@@ -70,6 +75,7 @@ class Cluster:
         self._recorded = decisions or Decisions()
         self._allocator: Allocator | None = None
         self._network: ClusterNetwork | None = None
+        self._has_decided = False
         with self.engine.transaction() as txn:
             txn.put(SETTINGS, CLUSTER, settings or Settings())
             for name, answered in self._recorded.dns.items():
@@ -133,17 +139,25 @@ class Cluster:
 
     def copy(self) -> Cluster:
         """An independent cluster with the same objects and decisions, to try things on."""
-        rows = self.engine.rows(SETTINGS)
-        twin = Cluster(settings=rows[CLUSTER], decisions=self.decisions)
-        twin.refused = dict(self.refused)
+        return self.copying()()
+
+    def copying(self) -> Callable[[], Cluster]:
+        """The inputs as they are now, as a function that builds the copy; it may be called later, in any thread."""
+        settings, decisions, refused = self.engine.rows(SETTINGS)[CLUSTER], self.decisions, dict(self.refused)
         items = [
             Item(ref=ref, value=value, source=self.sources.get(ref, SourceMap(file="object")))
             for kind, table in OBJECT_TABLES.items()
             for key, value in self.engine.rows(table).items()
             for ref in (ObjectRef(kind, key.namespace, key.name),)
         ]
-        twin.apply(items)
-        return twin
+
+        def build() -> Cluster:
+            twin = Cluster(settings=settings, decisions=decisions)
+            twin.refused = refused
+            twin.apply(items)
+            return twin
+
+        return build
 
     # ------------------------------------------------------------------ writing
 
@@ -208,13 +222,25 @@ class Cluster:
 
     def decide_dns(self, decisions: Mapping[str, DnsDecision | None]) -> Applied:
         """Record what DNS names stand for now, in one transaction; None forgets a name. Nothing else is touched."""
+        return self.decide({DNS_DECISION: decisions})
+
+    def decide(self, decisions: DecisionEdits) -> Applied:
+        """Take over decisions that were made elsewhere, in one transaction; None forgets one."""
+        if any(table is not DNS_DECISION and rows for table, rows in decisions.items()):
+            self._allocator = None
         with self.engine.transaction() as txn:
-            for name, decision in decisions.items():
-                if decision is None:
-                    txn.delete(DNS_DECISION, name)
-                else:
-                    txn.put(DNS_DECISION, name, decision)
+            for table, rows in decisions.items():
+                for key, decision in rows.items():
+                    if decision is None:
+                        txn.delete(table, key)
+                    else:
+                        txn.put(table, key, decision)
         return Applied(delta=txn.delta, errors={})
+
+    def deciding(self) -> Generator[None, None, Applied]:
+        """Begin to decide: what is in force but has no decision gets one, what is decided for nobody is dropped."""
+        self.is_deciding, self._allocator = True, None
+        return self.applying((), (), tuple(self.refused.values()))
 
     def _note(self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]) -> None:
         for item in put:
@@ -285,12 +311,15 @@ class Cluster:
         return _Layered(rows, edits[table]) if edits.get(table) else rows
 
     def _allocate(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...]) -> Settled:
+        if not self.is_deciding:
+            self._allocator = None
+            return Settled(nodes={}, pods={}, errors={})
         nodes, pods = self._after(edits, NODE), self._after(edits, POD)
         if self._allocator is not None and network == self._network:
             before = self.engine.rows(POD)
             moved = [key for key, pod in edits.get(POD, {}).items() if placement(pod) != placement(before.get(key))]
             return self._allocator.settle(nodes, pods, changed_nodes=edits.get(NODE, {}), changed_pods=moved)
-        recorded = self._recorded if self._network is None else self.decisions
+        recorded = self._remembered()
         self._allocator = Allocator(network, recorded)
         kept = {each.ref for each in refused} | set(self.refused)
         settled = self._allocator.settle(
@@ -299,10 +328,18 @@ class Cluster:
             changed_nodes={*nodes, *self._absent(recorded.nodes, "Node", kept)},
             changed_pods={*pods, *self._absent(recorded.pods, "Pod", kept)},
         )
+        self._has_decided = True
         missing = self._allocator.missing_from(self.engine.rows(NODE_DECISION), self.engine.rows(POD_DECISION))
         return Settled(
             nodes={**missing.nodes, **settled.nodes}, pods={**missing.pods, **settled.pods}, errors=settled.errors
         )
+
+    def _remembered(self) -> Decisions:
+        """What an allocator starts from: what is decided now, and the first time what was on record before."""
+        known = self.decisions
+        if self._has_decided:
+            return known
+        return Decisions(nodes={**self._recorded.nodes, **known.nodes}, pods={**self._recorded.pods, **known.pods})
 
     @staticmethod
     def _absent(recorded: Iterable[str], kind: str, kept: set[ObjectRef]) -> Iterator[NamespacedName]:

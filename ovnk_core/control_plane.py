@@ -17,48 +17,50 @@ process. Every method may be cancelled at any await; what was accepted stays acc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
-from ovnk_core.cluster import Applied, Cluster
+from ovnk_core.cluster import Applied, Cluster, DecisionEdits
+from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import (
     GuardError,
     NotFound,
     ObjectError,
     OvnkError,
-    Rejected,
     SouthError,
-    Unreachable,
+    TurnLost,
 )
 from ovnk_core.features.egress_firewall.compile import DNS_NAME
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
-from ovnk_core.ingest.outcome import Loaded
+from ovnk_core.ingest.outcome import Item, Loaded, Refused
 from ovnk_core.kernels.layering import warm
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
-from ovnk_core.model.tables import EGRESS_FIREWALL
+from ovnk_core.model.tables import DECISION_TABLES, DNS_DECISION, EGRESS_FIREWALL
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
 from ovnk_core.reconcile.recall import Recalled, recall
 from ovnk_core.runtime.asking import Asking, events_of, name_of
-from ovnk_core.runtime.broadcast import Broadcast, Progress
+from ovnk_core.runtime.broadcast import Broadcast
+from ovnk_core.runtime.programmer import Programmer, Stage
 from ovnk_core.runtime.receipt import Receipt, Result, receipt_of, remarks_of
 from ovnk_core.runtime.resolver import Resolver, ResolverSettings
+from ovnk_core.runtime.scope import leave
 from ovnk_core.runtime.writer import Flushed, Writer
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.topology.place import CLUSTER_NETWORK, Settings
 
-Stage = Literal["nb", "sb", "hv"]
-READ_BACK_S = 0.1
+Record = Callable[[DecisionEdits], Awaitable[None]]
+RETRY_S = 1.0
 LARGE_LIST = 1_000
 """Rules of an egress firewall from which on an edit is worth compiled code."""
 
@@ -70,6 +72,9 @@ class ControlPlane(Asking):
     our names, ``allow_prune`` lifts the mass-deletion guard, ``timeout_s`` bounds one transaction. ``decisions`` are
     recorded ones to start from; what the northbound remembers is added to them. ``resolver`` says whom to ask for DNS
     names; without it they stand for what is on record and what ``push_dns`` brings.
+
+    ``record`` makes decisions durable before rows rest on them; with it the plane is a replica: it neither decides nor
+    writes before ``work`` is called, and ``decide`` brings what others decided.
     """
 
     def __init__(
@@ -83,26 +88,26 @@ class ControlPlane(Asking):
         writes: bool = True,
         timeout_s: float = 30.0,
         resolver: ResolverSettings | None = None,
+        record: Record | None = None,
     ) -> None:
-        self._northbound, self._settings, self._writes = northbound, settings, writes
+        self._northbound, self._settings, self._writes, self._record = northbound, settings, writes, record
         self._timeout_s, self._resolving = timeout_s, resolver
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
-        self._broadcast, self._written, self._served = Broadcast(), Progress(), Progress()
-        self._requests = -1
-        self._lock = anyio.Lock()
-        self._wake, self._edits_large_lists = anyio.Event(), anyio.Event()
+        self._broadcast, self._lock = Broadcast(), anyio.Lock()
+        self._edits_large_lists = anyio.Event()
+        self._unrecorded: DecisionEdits = {}
         self._exit = AsyncExitStack()
-        self.last_flush = Flushed(operations={}, rows_owned=0, rows_foreign=0)
-        self.operations = Counter[str]()
-        """By verb, of every flush so far."""
 
     async def __aenter__(self) -> Self:
         await self._northbound.connect(mirrored(), timeout_s=self._timeout_s)
         self._exit.push_async_callback(self._northbound.close)
         try:
-            recorded = _merge(self._recorded, self._recall())
+            # What is kept in a store is newer than rows that were made from it.
+            recalled = self._recall()
+            recorded = _merge(self._recorded, recalled) if self._record is None else _merge(recalled, self._recorded)
             self.cluster = Cluster(settings=self._settings, decisions=recorded)
+            self.cluster.is_deciding = self._record is None
             self._writer = Writer(
                 self.cluster,
                 self._northbound,
@@ -110,17 +115,12 @@ class ControlPlane(Asking):
                 allow_prune=self._allow_prune,
                 timeout_s=self._timeout_s,
             )
-            self._resolver = Resolver(
-                self._resolving, recorded.dns, network=lambda: self.cluster.network, publish=self._decide_dns
-            )
-            if self._writes:
+            self._programmer = Programmer(self._writer, self._northbound, self._lock, self._record_decisions)
+            self._resolver = self._new_resolver(recorded.dns)
+            if self._writes and self._record is None:
                 tasks: TaskGroup = await self._exit.enter_async_context(anyio.create_task_group())
                 self._exit.callback(tasks.cancel_scope.cancel)
-                tasks.start_soon(self._write)
-                tasks.start_soon(self._repair)
-                if self._resolving is None or self._resolving.keeps_asking:
-                    tasks.start_soon(self._resolver.run)
-                tasks.start_soon(self._warm_up)
+                tasks.start_soon(self._run)
         except BaseException:
             await self._exit.aclose()
             raise
@@ -129,19 +129,75 @@ class ControlPlane(Asking):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        if error is None and self._writes and self._served.failure is None:
+        if error is None and self._writes and self._record is None and self._programmer.served.failure is None:
             with anyio.move_on_after(self._timeout_s), suppress(OvnkError):
-                await self._served.wait(self._requests)
+                await self._programmer.wait(None, "nb", timeout_s=None)
         self._broadcast.close()
-        try:
-            await self._exit.__aexit__(kind, error, at)
-        except BaseExceptionGroup as group:
-            # The task group wraps whatever ended the block; a caller's own exception goes on as it is.
-            alone = group.exceptions[0] if len(group.exceptions) == 1 else None
-            if alone is None:
+        await leave(self._exit, kind, error, at)
+
+    # ------------------------------------------------------------------ working
+
+    def _new_resolver(self, recorded: Mapping[str, DnsDecision]) -> Resolver:
+        return Resolver(self._resolving, recorded, network=lambda: self.cluster.network, publish=self._decide_dns)
+
+    async def _run(self, turn: int | None = None) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._programmer.run, turn)
+            if self._resolving is None or self._resolving.keeps_asking:
+                tasks.start_soon(self._resolver.run)
+            tasks.start_soon(self._warm_up)
+
+    async def work(self, turn: int) -> None:
+        """A replica's turn: decide, record and write until cancelled. Waits for a northbound that cannot be reached.
+
+        Raises TurnLost or Superseded when a later turn has begun.
+        """
+        while True:
+            try:
+                await self._writer.take_turn(turn)
+                break
+            except TurnLost:
                 raise
-            if alone is not error:
-                raise alone from None
+            except SouthError as error:
+                self._programmer.written.fail(error)
+                await anyio.sleep(error.retry_after_s or RETRY_S)
+        async with self._lock:
+            self._resolver = self._new_resolver(self.cluster.engine.rows(DNS_DECISION))
+            self._committed(await self._drive(self.cluster.deciding()))
+            self._resolver.want(self.cluster.dns_names)
+        try:
+            await self._run(turn)
+        finally:
+            self.cluster.is_deciding = False
+
+    async def _record_decisions(self) -> None:
+        """Until nothing is undecided that is not recorded; what fails to be recorded stays to be recorded."""
+        while self._record is not None and self._unrecorded:
+            edits, self._unrecorded = self._unrecorded, {}
+            try:
+                await self._record(edits)
+            except BaseException:
+                self._unrecorded = _over(edits, self._unrecorded)
+                raise
+
+    async def take(
+        self, put: Iterable[Item] = (), gone: Iterable[ObjectRef] = (), refused: Iterable[Refused] = ()
+    ) -> Applied:
+        """Take over what was accepted elsewhere."""
+        async with self._lock:
+            applied = await self._drive(self.cluster.applying(put, gone, refused))
+            self._committed(applied)
+        return applied
+
+    async def decide(self, decisions: DecisionEdits) -> None:
+        """Take over what was decided elsewhere."""
+        async with self._lock:
+            self._committed(self.cluster.decide(decisions), is_recorded=True)
+
+    def forget_unrecorded(self) -> DecisionEdits:
+        """Decisions that never became durable, which are not to be any more."""
+        edits, self._unrecorded = self._unrecorded, {}
+        return edits
 
     # ------------------------------------------------------------------ declaring
 
@@ -200,20 +256,18 @@ class ControlPlane(Asking):
         finally:
             steps.close()
 
-    def _committed(self, applied: Applied) -> None:
+    def _committed(self, applied: Applied, *, is_recorded: bool = False) -> None:
         """Everything that follows an accepted change, with no await in between."""
         delta = applied.delta
-        self._writer.note(delta)
+        if self._record is not None and not is_recorded:
+            self._unrecorded = _over(self._unrecorded, _decided(delta))
+        self._programmer.note(delta, self.revision)
         self._advance(delta)
         if delta.sets(DNS_NAME) or delta.rows(CLUSTER_NETWORK):
             self._resolver.want(self.cluster.dns_names)
         if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
             self._edits_large_lists.set()
         self._broadcast.send(events_of(self.revision, delta))
-        self._requests += 1
-        for progress in (self._written, self._served):
-            progress.failure = None
-        self._wake.set()
 
     # ------------------------------------------------------------------ DNS names
 
@@ -255,6 +309,11 @@ class ControlPlane(Asking):
 
     # ------------------------------------------------------------------ following
 
+    @property
+    def programmer(self) -> Programmer:
+        """What writes to the northbound, and how far it is."""
+        return self._programmer
+
     async def wait(self, revision: int | None = None, stage: Stage = "nb", *, timeout_s: float | None = None) -> None:
         """Until ``revision`` (by default all that was asked for so far) is in the northbound, taken up by northd, or on
         every chassis.
@@ -262,79 +321,22 @@ class ControlPlane(Asking):
         Raises what stopped the writer (Conflict, GuardError, Rejected), TimeoutError, or Unreachable when no chassis
         is registered that could acknowledge ``hv``.
         """
-        if revision is None:
-            await self._served.wait(self._requests, timeout_s)
-        else:
-            await self._written.wait(revision, timeout_s)
-        if stage == "nb":
-            return
-        with anyio.fail_after(timeout_s if timeout_s is not None else float("inf")):
-            changes = self._northbound.changes()
-            async with self._lock:
-                number = await self._writer.bump(timeout_s or 30.0)
-            column = f"{stage}_cfg"
-            while not self._acknowledged(column, number):
-                await anext(changes)
-        if stage == "hv" and not self._global("hv_cfg_timestamp"):
-            raise Unreachable("no chassis is registered, so nobody can acknowledge hv")
+        await self._programmer.wait(revision, stage, timeout_s=timeout_s)
 
-    def _acknowledged(self, column: str, number: int) -> bool:
-        value = self._global(column)
-        return isinstance(value, int) and value >= number
+    @property
+    def last_flush(self) -> Flushed:
+        """What the last transaction did."""
+        return self._programmer.last_flush
 
-    def _global(self, column: str) -> Any:
-        return next((row.get(column) for row in self._northbound.rows(GLOBAL_TABLE).values()), None)
-
-    async def _write(self) -> None:
-        """The one task that sends. A failure is kept for whoever waits; what can be retried is retried."""
-        while True:
-            await self._wake.wait()
-            self._wake = anyio.Event()
-            await self._flush()
-
-    async def _flush(self) -> None:
-        is_second_look = False
-        while True:
-            async with self._lock:
-                revision, requests = self.revision, self._requests
-                try:
-                    with anyio.CancelScope(shield=True):
-                        self.last_flush = await self._writer.flush()
-                    self.operations.update(self.last_flush.operations)
-                except SouthError as error:
-                    failure, delay = error, error.retry_after_s
-                except OvnkError as error:
-                    self._fail(error)
-                    return
-                else:
-                    self._written.advance(revision)
-                    self._served.advance(requests)
-                    return
-            if isinstance(failure, Rejected) and not is_second_look:
-                # Most likely the mirror was behind: what we sent before was committed after all, or another writer was
-                # faster. Compared with a current mirror, what is left is a real refusal.
-                is_second_look, delay = True, READ_BACK_S
-            if delay is None:
-                self._fail(failure)
-                return
-            await anyio.sleep(delay)
-
-    def _fail(self, error: OvnkError) -> None:
-        for progress in (self._written, self._served):
-            progress.fail(error)
+    @property
+    def operations(self) -> Counter[str]:
+        """By verb, of every transaction so far."""
+        return self._programmer.operations
 
     async def _warm_up(self) -> None:
         """Whoever edits large firewalls will do so again: load the compiled layering in a thread, once."""
         await self._edits_large_lists.wait()
         await anyio.to_thread.run_sync(warm, abandon_on_cancel=True)
-
-    async def _repair(self) -> None:
-        """Somebody else changed rows of ours: put them back."""
-        async for changes in self._northbound.changes():
-            if self._written.reached >= 0 and self._writer.drifted(changes):
-                self._writer.repairs += 1
-                self._writer.doubt()
-                self._wake.set()
 
     async def purge(self) -> dict[str, int]:
         """Remove exactly our rows from the northbound; operations by verb. For a plane that does not write."""
@@ -356,8 +358,20 @@ def decisions_of(recalled: Recalled) -> Decisions:
     )
 
 
+def _decided(delta: Delta) -> DecisionEdits:
+    """A delta's changes of decisions."""
+    return {
+        table: {key: new for key, (_, new) in rows.items()} for table in DECISION_TABLES if (rows := delta.rows(table))
+    }
+
+
+def _over(older: DecisionEdits, newer: DecisionEdits) -> DecisionEdits:
+    """Both, of which the newer wins."""
+    return {table: {**older.get(table, {}), **newer.get(table, {})} for table in {**older, **newer}}
+
+
 def _merge(first: Decisions, second: Decisions) -> Decisions:
-    """``second`` (the northbound) wins: it is what is in force."""
+    """``second`` wins. Without a store that is the northbound: it is what is in force."""
     return Decisions(
         nodes={**first.nodes, **second.nodes},
         pods={**first.pods, **second.pods},

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from ovnk_core.errors import LimitError, SchemaError
 from ovnk_core.ingest.json_reader import read_json
@@ -33,7 +33,8 @@ from ovnk_core.terms.name import ObjectRef
 _FIELDS = ("apiVersion", "kind", "nodes", "pods", "dns", "accepted")
 _HOST_BITS_MIN = 2
 """As hostPrefix: below four addresses nothing is left for a pod."""
-DNS_SOURCE = "recorded DNS answer"
+RECORD = "recorded decision"
+D = TypeVar("D", NodeDecision, PodDecision, DnsDecision)
 _TIME_END = 1e11
 """Unix seconds, far beyond any clock: what is larger is milliseconds."""
 
@@ -123,11 +124,25 @@ def _check_families(report: Report, path: Path, families: list[Family]) -> None:
 
 def read_dns(name: str, text: str) -> DnsDecision | None:
     """``manifest.dns_text`` back into a decision; None for a text or name that is not of our making any more."""
-    found = read_json(text, DNS_SOURCE)
+    return _read("DnsName", name, text, lambda report, value: _dns(report, name, value, ()))
+
+
+def read_node(name: str, text: str) -> NodeDecision | None:
+    """``manifest.node_text`` back into a decision, as ``read_dns``."""
+    return _read("Node", name, text, lambda report, value: _node(report, name, value))
+
+
+def read_pod(key: str, text: str) -> PodDecision | None:
+    """``manifest.pod_text`` back into a decision, as ``read_dns``; ``key`` is ``NS/NAME``."""
+    return _read("Pod", key, text, lambda report, value: _pod(report, key, value))
+
+
+def _read(kind: str, name: str, text: str, read: Callable[[Report, Any], D]) -> D | None:
+    found = read_json(text, RECORD)
     if isinstance(found, Unreadable) or found.problems:
         return None
-    report = Report("DnsName", name, JsonPositions(DNS_SOURCE, "", found.value))
-    decision = _dns(report, name, found.value, ())
+    report = Report(kind, name, JsonPositions(RECORD, "", found.value))
+    decision = read(report, found.value)
     return None if report.errors else decision
 
 

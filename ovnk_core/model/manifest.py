@@ -13,7 +13,14 @@ from typing import Any, assert_never
 from msgspec.structs import replace
 
 from ovnk_core.model.cluster import ClusterNetworkEntry, Network, NetworkOperator
-from ovnk_core.model.decision import MAX_DNS_HISTORY, Decisions, DnsChange, DnsDecision
+from ovnk_core.model.decision import (
+    MAX_DNS_HISTORY,
+    Decisions,
+    DnsChange,
+    DnsDecision,
+    NodeDecision,
+    PodDecision,
+)
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallRule, NodeSelector
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, PolicyRule
@@ -257,17 +264,29 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
     return {
         "apiVersion": "ovnk/v1",
         "kind": "Decisions",
-        "nodes": {
-            name: {"subnets": [str(subnet) for subnet in node.subnets], "id": node.node_id}
-            for name, node in sorted(decisions.nodes.items())
-        },
-        "pods": {
-            key: {"addresses": [str(address) for address in pod.addresses], "mac": pod.mac, "node": pod.node}
-            for key, pod in sorted(decisions.pods.items())
-        },
+        "nodes": {name: _node_decision(node) for name, node in sorted(decisions.nodes.items())},
+        "pods": {key: _pod_decision(pod) for key, pod in sorted(decisions.pods.items())},
         "dns": {name: _dns(each) for name, each in sorted(decisions.dns.items())},
         "accepted": [manifest(decisions.accepted[ref]) for ref in _sorted(decisions)],
     }
+
+
+def _node_decision(node: NodeDecision) -> dict[str, Any]:
+    return {"subnets": [str(subnet) for subnet in node.subnets], "id": node.node_id}
+
+
+def _pod_decision(pod: PodDecision) -> dict[str, Any]:
+    return {"addresses": _texts(pod.addresses), "mac": pod.mac, "node": pod.node}
+
+
+def node_text(decision: NodeDecision) -> str:
+    """A node's decision as compact JSON with sorted keys."""
+    return _compact(_node_decision(decision))
+
+
+def pod_text(decision: PodDecision) -> str:
+    """A pod's decision as compact JSON with sorted keys."""
+    return _compact(_pod_decision(decision))
 
 
 def dns_text(decision: DnsDecision) -> str:

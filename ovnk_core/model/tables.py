@@ -27,6 +27,8 @@ POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
 DNS_DECISION = Table[str, DnsDecision]("dns_decision")
 """By DNS name, as ``DnsName`` writes it."""
 
+DECISION_TABLES: tuple[Table[Any, Any], ...] = (NODE_DECISION, POD_DECISION, DNS_DECISION)
+
 CLUSTER = NamespacedName("", "cluster")
 """The name of cluster-wide singletons (Network, Infrastructure)."""
 

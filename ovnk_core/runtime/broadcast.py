@@ -133,6 +133,10 @@ class Progress:
         self._moved.set()
         self._moved = anyio.Event()
 
+    async def changed(self) -> None:
+        """Until the next advance or failure."""
+        await self._moved.wait()
+
     async def wait(self, target: int, timeout_s: float | None = None) -> None:
         """Until ``target`` is reached. Raises the recorded failure, or TimeoutError."""
         with anyio.fail_after(math.inf if timeout_s is None else timeout_s):

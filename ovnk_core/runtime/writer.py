@@ -11,12 +11,14 @@ from typing import Any
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.engine.transaction import Delta
+from ovnk_core.errors import TurnLost
+from ovnk_core.failpoint import failpoint
 from ovnk_core.nb.desired import DESIRED, MEMBER
-from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation
-from ovnk_core.nb.row import ColumnId, RowId
+from ovnk_core.nb.operation import BumpConfig, Delete, Insert, Mutate, Operation, RequireTurn, TakeTurn, turn_of
+from ovnk_core.nb.row import REVISION_KEY, ColumnId, RowId
 from ovnk_core.nb.schema import Row
 from ovnk_core.nb.tables import TABLES
-from ovnk_core.northbound.port import Changes, Northbound
+from ovnk_core.northbound.port import Changes, Northbound, Receipt
 from ovnk_core.reconcile import diff
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, atoms, owner_of
 from ovnk_core.terms.struct import Value
@@ -32,6 +34,13 @@ class Flushed(Value, frozen=True, kw_only=True):
     rows_foreign: int
 
 
+class Prepared(Value, frozen=True, kw_only=True):
+    """One transaction to be sent."""
+
+    operations: tuple[Operation, ...]
+    flushed: Flushed
+
+
 class Writer:
     """Not concurrent: the control plane calls it from one task at a time."""
 
@@ -45,6 +54,8 @@ class Writer:
         self._is_in_doubt = True
         self._owned = self._foreign = 0
         self.repairs = 0
+        self.turn: int | None = None
+        """Epoch of our turn; every transaction is fenced with it."""
 
     def note(self, delta: Delta) -> None:
         """Remember what an apply changed."""
@@ -66,8 +77,8 @@ class Writer:
             return diff.Difference(operations=(), rows_owned=len(owned), rows_foreign=0)
         return diff.full(self._desired, self._actual(), adopt=self._adopt)
 
-    async def flush(self) -> Flushed:
-        """Send what is missing. Raises Conflict, GuardError or a SouthError; nothing was changed then, or in doubt."""
+    def prepare(self) -> Prepared:
+        """What is missing, as of now; ``send`` sends it. Raises Conflict or GuardError, and changes nothing."""
         before = self._count_owned() if self._is_in_doubt else self._owned
         operations = self._collect()
         difference = diff.Difference(operations=operations, rows_owned=self._owned, rows_foreign=self._foreign)
@@ -75,15 +86,45 @@ class Writer:
             objects = self._cluster.count() + len(self._cluster.refused)
             diff.guard(difference, rows_before=before, objects=objects, allow_prune=self.allow_prune)
         self._pending.clear()
-        # Set before the await, so that a doubt that arises meanwhile survives.
+        # Set before anything is sent, so that a doubt that arises meanwhile survives.
         self._is_in_doubt = self._cluster.keeps_everything
-        if operations:
+        flushed = Flushed(operations=difference.count(), rows_owned=self._owned, rows_foreign=self._foreign)
+        return Prepared(operations=operations, flushed=flushed)
+
+    async def send(self, prepared: Prepared) -> Flushed:
+        """One transaction or none. Raises a SouthError; nothing was changed then, or in doubt. The cluster may change
+        meanwhile."""
+        if prepared.operations:
             try:
-                await self._northbound.transact(operations, timeout_s=self._timeout_s)
+                await self._transact(prepared.operations, self._timeout_s)
             except BaseException:
                 self.doubt()
                 raise
-        return Flushed(operations=difference.count(), rows_owned=self._owned, rows_foreign=self._foreign)
+        return prepared.flushed
+
+    async def flush(self) -> Flushed:
+        """Send what is missing. Raises Conflict, GuardError or a SouthError."""
+        return await self.send(self.prepare())
+
+    async def _transact(self, operations: tuple[Operation, ...], timeout_s: float) -> Receipt:
+        fence = () if self.turn is None else (RequireTurn(epoch=self.turn),)
+        failpoint("writer.before_transact")
+        receipt = await self._northbound.transact((*fence, *operations), timeout_s=timeout_s)
+        failpoint("writer.after_transact")
+        return receipt
+
+    async def take_turn(self, epoch: int) -> None:
+        """Fence off whoever wrote before: from now on only transactions of ``epoch`` are taken.
+
+        Raises TurnLost when a later turn has begun, or a SouthError.
+        """
+        previous = turn_of(self._northbound.rows(GLOBAL_TABLE))
+        if previous is not None and previous > epoch:
+            raise TurnLost(epoch)
+        if previous != epoch:
+            await self._northbound.transact((TakeTurn(epoch=epoch, previous=previous),), timeout_s=self._timeout_s)
+        self.turn = epoch
+        self.doubt()
 
     def _collect(self) -> tuple[Operation, ...]:
         if not self._is_in_doubt and not self._cluster.keeps_everything:
@@ -96,11 +137,19 @@ class Writer:
         self._owned, self._foreign = found.rows_owned, found.rows_foreign
         return found.operations
 
-    async def bump(self, timeout_s: float) -> int:
-        """Ask northd and the chassis to acknowledge everything so far; the number they will show."""
-        receipt = await self._northbound.transact((BumpConfig(),), timeout_s=timeout_s)
+    async def bump(self, timeout_s: float, mark: int | None = None) -> int:
+        """Ask northd and the chassis to acknowledge everything so far; the number they will show. ``mark``: the
+        revision of the intent store that this is, for other servers to see."""
+        receipt = await self._transact((BumpConfig(), *self._marked(mark)), timeout_s)
         assert receipt.nb_cfg is not None
         return receipt.nb_cfg
+
+    def _marked(self, mark: int | None) -> tuple[Operation, ...]:
+        if mark is None:
+            return ()
+        keys = {REVISION_KEY: str(mark)}
+        found = self._northbound.rows(GLOBAL_TABLE)
+        return tuple(Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", keys=keys) for uuid in found)
 
     async def purge(self) -> dict[str, int]:
         """Remove exactly our rows; operations by verb."""

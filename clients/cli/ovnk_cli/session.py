@@ -19,11 +19,12 @@ import click
 from ovnk_cli.inputs import Input, report_lines
 from ovnk_cli.output import emit, say, table
 from ovnk_core.cluster import Cluster
-from ovnk_core.control_plane import ControlPlane, Stage
+from ovnk_core.control_plane import ControlPlane
 from ovnk_core.errors import BugError, GuardError, OvnkError, Unreachable
 from ovnk_core.ingest.load import Loaded
 from ovnk_core.model.manifest import decisions_manifest
 from ovnk_core.reconcile import diff
+from ovnk_core.runtime.programmer import Stage
 from ovnk_core.terms.struct import Value
 
 if TYPE_CHECKING:
