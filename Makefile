@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 TEST_SCALE ?= 1
 export TEST_SCALE
 
-.PHONY: help install demo check test nightly bench lock format clean
+.PHONY: help install demo check test nightly bench proto lock format clean
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -14,7 +14,7 @@ help: ## This list
 $(BIN)/python:
 	@scripts/venv $(PYTHON) $(VENV)
 
-$(VENV)/run.stamp: requirements/run.txt pyproject.toml $(shell find ovnk_core clients/cli -name '*.py' -o -name '*.json' 2>/dev/null) | $(BIN)/python
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml $(shell find ovnk_core server clients/cli clients/python proto/gen proto/python -name '*.py' -o -name '*.json' 2>/dev/null) | $(BIN)/python
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/run.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --force-reinstall .
 	@rm -rf build *.egg-info && touch $@
@@ -47,6 +47,9 @@ $(VENV)/bench.stamp: requirements/bench.txt $(VENV)/dev.stamp
 bench: $(VENV)/bench.stamp ## Counters and ratios; writes bench/results. DPDK as an anchor: Debian's dpdk libdpdk-dev pkg-config gcc
 	@scripts/ensure-ovn
 	@$(BIN)/python -m bench.run
+
+proto: $(VENV)/dev.stamp ## Regenerate proto/gen from proto/ovnk_api, and lint it
+	@scripts/proto && scripts/proto --lint
 
 lock: $(VENV)/dev.stamp ## Regenerate the hashed lock files
 	@scripts/lock

@@ -1,0 +1,1 @@
+"""The API of ovnk as Python: generated from proto/ovnk_api, never edited."""
