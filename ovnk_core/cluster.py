@@ -151,10 +151,18 @@ class Cluster:
             for ref in (ObjectRef(kind, key.namespace, key.name),)
         ]
 
+        is_deciding = self.is_deciding
+        placed: DecisionEdits = {
+            NODE_DECISION: dict(self.engine.rows(NODE_DECISION)),
+            POD_DECISION: dict(self.engine.rows(POD_DECISION)),
+        }
+
         def build() -> Cluster:
             twin = Cluster(settings=settings, decisions=decisions)
-            twin.refused = refused
+            twin.refused, twin.is_deciding = refused, is_deciding
             twin.apply(items)
+            if not is_deciding:
+                twin.decide(placed)
             return twin
 
         return build

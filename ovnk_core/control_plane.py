@@ -97,6 +97,7 @@ class ControlPlane(Asking):
         self._broadcast, self._lock = Broadcast(), anyio.Lock()
         self._edits_large_lists = anyio.Event()
         self._unrecorded: DecisionEdits = {}
+        self._recording = anyio.Lock()
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -115,7 +116,7 @@ class ControlPlane(Asking):
                 allow_prune=self._allow_prune,
                 timeout_s=self._timeout_s,
             )
-            self._programmer = Programmer(self._writer, self._northbound, self._lock, self._record_decisions)
+            self._programmer = Programmer(self._writer, self._northbound, self._lock, self.record_decisions)
             self._resolver = self._new_resolver(recorded.dns)
             if self._writes and self._record is None:
                 tasks: TaskGroup = await self._exit.enter_async_context(anyio.create_task_group())
@@ -170,15 +171,16 @@ class ControlPlane(Asking):
         finally:
             self.cluster.is_deciding = False
 
-    async def _record_decisions(self) -> None:
-        """Until nothing is undecided that is not recorded; what fails to be recorded stays to be recorded."""
-        while self._record is not None and self._unrecorded:
-            edits, self._unrecorded = self._unrecorded, {}
-            try:
-                await self._record(edits)
-            except BaseException:
-                self._unrecorded = _over(edits, self._unrecorded)
-                raise
+    async def record_decisions(self) -> None:
+        """Until nothing is decided that is not recorded; what fails to be recorded stays to be recorded."""
+        async with self._recording:
+            while self._record is not None and self._unrecorded:
+                edits, self._unrecorded = self._unrecorded, {}
+                try:
+                    await self._record(edits)
+                except BaseException:
+                    self._unrecorded = _over(edits, self._unrecorded)
+                    raise
 
     async def take(
         self, put: Iterable[Item] = (), gone: Iterable[ObjectRef] = (), refused: Iterable[Refused] = ()

@@ -23,6 +23,7 @@ OvnkError
 │  ├─ QuotaError          larger than the store can take; nothing was changed
 │  ├─ Superseded          somebody else was faster, or our turn as the writer is over
 │  └─ Compacted           a revision older than the history that is kept
+├─ NotWriter              another server has the turn, and only that one can do it
 ├─ GuardError             a safety limit stopped a write (mass delete, empty input)
 └─ BugError               ours: RuleFault, FloorError, KeyClash, Divergence
 
@@ -198,11 +199,23 @@ class Superseded(StoreError):
 
 
 class Compacted(StoreError):
-    """A revision older than the history that is kept; ``oldest`` is the oldest that can be asked for."""
+    """A revision outside the history that is kept: older than ``oldest``, or (of a store that was put back) newer than
+    ``newest``. Whoever asked has to start from a snapshot."""
 
-    def __init__(self, revision: int, oldest: int) -> None:
-        self.revision, self.oldest = revision, oldest
-        super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+    def __init__(self, revision: int, oldest: int, newest: int | None = None) -> None:
+        self.revision, self.oldest, self.newest = revision, oldest, newest
+        if newest is not None and revision > newest:
+            super().__init__(f"there is no revision {revision} yet; the newest is {newest}")
+        else:
+            super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+
+
+class NotWriter(OvnkError):
+    """Only the server whose turn it is can do it; ``holder`` names that one, empty while nobody has the turn."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder
+        super().__init__(f"ask the server {holder!r}, whose turn it is" if holder else "no server has the turn now")
 
 
 class GuardError(OvnkError):

@@ -1,8 +1,8 @@
 """Named places where a test may make the process fail.
 
 ``failpoint("name")`` does nothing until something is armed under that name, which only tests do: the environment
-variable ``OVNK_FAILPOINTS`` (``name=kill`` or ``name=kill@3``, comma separated) ends the process there as kill -9
-would, at the third visit in the second form. Cost when nothing is armed: one call and one look into an empty dict.
+variable ``OVNK_FAILPOINTS`` (``name=kill``, ``name=stop@3``, comma separated) ends the process there as kill -9 would,
+or suspends it as SIGSTOP does, at the visit that is named or else the first. Cost when nothing is armed: one call and one look into an empty dict.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ FAILPOINTS: tuple[str, ...] = (
 )
 """Every name there is; a test fails when one is visited that is not listed, or listed and never visited."""
 
+_SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 _armed: dict[str, Callable[[], None]] = {}
 
 
@@ -54,18 +55,18 @@ def arm_from(text: str) -> None:
     for word in filter(None, text.split(",")):
         name, _, action = word.partition("=")
         kind, _, visit = action.partition("@")
-        if kind != "kill":
-            raise ValueError(f"OVNK_FAILPOINTS: {word}: write NAME=kill or NAME=kill@VISIT")
-        arm(name, _killer(int(visit or "1")))
+        if kind not in _SIGNALS:
+            raise ValueError(f"OVNK_FAILPOINTS: {word}: write NAME=kill, NAME=stop or NAME=kill@VISIT")
+        arm(name, _signaller(_SIGNALS[kind], int(visit or "1")))
 
 
-def _killer(visit: int) -> Callable[[], None]:
+def _signaller(signal_number: signal.Signals, visit: int) -> Callable[[], None]:
     left = visit
 
     def action() -> None:
         nonlocal left
         left -= 1
         if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal_number)
 
     return action

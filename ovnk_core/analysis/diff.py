@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from ovnk_core.analysis.connections import Connection, compare_connections
@@ -16,7 +17,7 @@ from ovnk_core.features.egress_firewall.compile import Reach
 from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
 from ovnk_core.model.tables import EGRESS_FIREWALL
-from ovnk_core.nb.operation import Delete, Insert, Mutate, Update
+from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
 from ovnk_core.nb.schema import Atom, DatabaseSchema, Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
 from ovnk_core.reconcile.diff import Desired, full
@@ -54,12 +55,22 @@ class ClusterDiff(Value, frozen=True, kw_only=True):
 
     rules: tuple[RuleChange, ...]
     connections: tuple[Connection, ...]
-    rows: tuple[RowChange, ...]
+    operations: tuple[Operation, ...]
     is_complete: bool
 
     @property
     def is_empty(self) -> bool:
         return not (self.rules or self.connections or self.rows)
+
+    @property
+    def rows(self) -> tuple[RowChange, ...]:
+        """The operations, counted."""
+        counts = Counter(
+            (each.table, VERBS[type(each)])
+            for each in self.operations
+            if isinstance(each, Insert | Update | Mutate | Delete)
+        )
+        return tuple(RowChange(table=name, verb=verb, count=count) for (name, verb), count in sorted(counts.items()))
 
 
 def edited(before: Cluster, loaded: Loaded) -> Cluster:
@@ -75,7 +86,7 @@ def diff_clusters(before: Cluster, after: Cluster, schema: DatabaseSchema) -> Cl
     return ClusterDiff(
         rules=tuple(_rules(before, after)),
         connections=compared.connections,
-        rows=tuple(_rows(before, after, schema)),
+        operations=row_operations(before, after, schema),
         is_complete=compared.is_complete,
     )
 
@@ -155,15 +166,9 @@ def _dead(overlaps: Overlaps) -> set[int]:
 # ------------------------------------------------------------------------------------------- rows
 
 
-def _rows(before: Cluster, after: Cluster, schema: DatabaseSchema) -> Iterator[RowChange]:
-    """Operations of the one transaction that would follow, by table and verb."""
-    counts: dict[tuple[str, str], int] = {}
-    for operation in full(Desired(after.engine, schema), _as_actual(before, schema)).operations:
-        if isinstance(operation, Insert | Update | Mutate | Delete):
-            kind = (operation.table, VERBS[type(operation)])
-            counts[kind] = counts.get(kind, 0) + 1
-    for (name, verb), count in sorted(counts.items()):
-        yield RowChange(table=name, verb=verb, count=count)
+def row_operations(before: Cluster, after: Cluster, schema: DatabaseSchema) -> tuple[Operation, ...]:
+    """The one transaction that would turn the rows of one state into those of the other."""
+    return full(Desired(after.engine, schema), _as_actual(before, schema)).operations
 
 
 def _as_actual(before: Cluster, schema: DatabaseSchema) -> dict[str, dict[str, Row]]:

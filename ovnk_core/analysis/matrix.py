@@ -6,7 +6,7 @@ its policies distinguish, not the square of its pods.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ovnk_core.features.network_policy.verdict import Direction, Party, judge
@@ -41,13 +41,27 @@ class Likeness(NamedTuple):
     blocks: tuple[tuple[Family, frozenset[Cidr]], ...]
 
 
-def matrix(scene: Scene, *, protocol: Protocol, port: int | None, namespace: str | None = None) -> Matrix:
-    """All pods with an address, or those of one namespace, against each other, as new connections.
+def matrix(
+    scene: Scene,
+    *,
+    protocol: Protocol,
+    port: int | None,
+    namespace: str | None = None,
+    sees: Callable[[NamespacedName], bool] | None = None,
+) -> Matrix:
+    """All pods with an address, or those of one namespace or that ``sees`` holds for, against each other, as new
+    connections.
 
     The way between two pods is always open, so only policies decide. Cost: O(pods squared) look-ups and
     O(distinct sets of isolating policies x classes of pods) judgements.
     """
-    pods = tuple(sorted(key for key in scene.endpoints if namespace is None or key.namespace == namespace))
+    pods = tuple(
+        sorted(
+            key
+            for key in scene.endpoints
+            if (namespace is None or key.namespace == namespace) and (sees is None or sees(key))
+        )
+    )
     classes = _Classes(scene, [scene.endpoints[key] for key in pods])
     judged = _Judged(scene, classes.samples, protocol, port)
     rows = [judged.row(source) for source in range(len(classes.samples))]

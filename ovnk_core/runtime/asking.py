@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ovnk_core.cluster import Cluster
@@ -95,9 +96,13 @@ class Asking:
         self, source: str, target: str, *, protocol: str = "tcp", port: int | None = None, engine: TraceEngine = "both"
     ) -> Answer:
         """What happens to a new connection. ``both`` asks objects and flows and raises Disagreement if they differ."""
+        return self.tracer().ask(parse_question(source, target, protocol, port), engine)
+
+    def tracer(self) -> Tracer:
+        """Answers questions about the revision in force; not to be kept over an await."""
         if self._tracer is None:
             self._tracer = Tracer(Scene(self.cluster, self._unbuilt), self._flow_table)
-        return self._tracer.ask(parse_question(source, target, protocol, port), engine)
+        return self._tracer
 
     def _flow_table(self) -> FlowTable:
         if self._flows is None:
@@ -129,6 +134,11 @@ class Asking:
         if found is None:
             raise NotFound(f"{name} was never answered, or is named by no firewall")
         return found
+
+    @property
+    def dns_lookups(self) -> Counter[str]:
+        """Questions that the resolver asked since it began, by outcome."""
+        return self._resolver.lookups
 
     def dns_status(self) -> dict[str, NameStatus]:
         """Every wanted DNS name: when it is due, when it was last heard of, what failed."""

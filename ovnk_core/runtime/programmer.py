@@ -52,6 +52,11 @@ class Programmer:
             progress.failure = None
         self._wake.set()
 
+    @property
+    def repairs(self) -> int:
+        """How often somebody else's change of our rows was undone."""
+        return self._writer.repairs
+
     # ------------------------------------------------------------------ writing
 
     async def run(self, turn: int | None = None) -> None:

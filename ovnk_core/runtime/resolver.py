@@ -15,6 +15,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -122,6 +123,8 @@ class Resolver:
         self._publishing = anyio.Lock()
         self._limit = anyio.CapacityLimiter(self._settings.queries)
         self._wake, self._news = anyio.Event(), anyio.Event()
+        self.lookups = Counter[str]()
+        """Questions that were answered, by outcome."""
         self.problem = ""
         """Why decisions could not be handed over, while that is so."""
 
@@ -324,7 +327,9 @@ class Resolver:
         self, name: str, family: Family, servers: tuple[NameServer, ...], answers: list[DnsAnswer]
     ) -> None:
         async with self._limit:
-            answers.append(await ask(name, family, servers, self._settings.timeout_s))
+            answer = await ask(name, family, servers, self._settings.timeout_s)
+            self.lookups[answer.outcome] += 1
+            answers.append(answer)
 
     def _servers(self) -> tuple[NameServer, ...]:
         if self._settings.servers:

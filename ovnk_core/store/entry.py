@@ -13,7 +13,7 @@ from ovnk_core.terms.struct import Key, Value
 
 Space = Literal["object", "refused", "decision", "request", "meta"]
 """``object``: the accepted document of an object; ``refused``: a document that a source states and we refuse;
-``decision``: what was decided for a node, pod or DNS name; ``request``: what became of a request; ``meta``: the rest."""
+``decision``: what was decided for a node, pod or DNS name; ``request``: what became of one; ``meta``: the rest."""
 SPACES: tuple[Space, ...] = ("object", "refused", "decision", "request", "meta")
 
 

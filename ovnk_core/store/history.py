@@ -80,6 +80,10 @@ class History:
         for key in self._items.irange(first, last, inclusive=(True, False)):
             yield key, self._items[key]
 
+    def everything(self) -> Iterator[tuple[StoreKey, Stored]]:
+        """All items in force, in key order. Invalid after the next ``advance``."""
+        yield from self._items.items()
+
     def page(
         self, first: StoreKey, last: StoreKey, *, revision: int, limit: int
     ) -> tuple[list[tuple[StoreKey, Stored]], StoreKey | None]:

@@ -112,6 +112,17 @@ class Daemon:
     def is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def status(self) -> int | None:
+        """The exit status; minus the signal that ended it, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it is suspended, by us or by itself."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
     def start(self) -> None:
         """Start the process; its console goes to ``NAME.console`` in the directory."""
         with (self.directory / f"{self.name}.console").open("ab") as console, warnings.catch_warnings():
