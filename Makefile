@@ -34,6 +34,7 @@ check: $(VENV)/dev.stamp ## Fast tier: lint, types, import contracts, unit and l
 
 test: $(VENV)/dev.stamp ## Everything, including all suites against real OVN
 	@scripts/ensure-ovn
+	@PACKAGES="nodejs npm" scripts/ensure-ovn node npm
 	@scripts/check
 	@scripts/test
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import machine
-from bench.scenarios import core, firewall_classifier, firewall_edit, northbound, startup
+from bench.scenarios import core, firewall_classifier, firewall_edit, northbound, service, startup
 
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "core": core.run,
     "firewall_classifier": firewall_classifier.run,
     "firewall_edit": firewall_edit.run,
     "northbound": northbound.run,
+    "service": service.run,
     "startup": startup.run,
 }
 RESULTS = Path(__file__).parent / "results"

@@ -94,10 +94,10 @@ class ControlPlane(Asking):
         self._timeout_s, self._resolving = timeout_s, resolver
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
-        self._broadcast, self._lock = Broadcast(), anyio.Lock()
+        self._broadcast, self._lock = Broadcast(), anyio.Lock(fast_acquire=True)
         self._edits_large_lists = anyio.Event()
         self._unrecorded: DecisionEdits = {}
-        self._recording = anyio.Lock()
+        self._recording = anyio.Lock(fast_acquire=True)
         self._exit = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -28,7 +28,7 @@ from ovnk_core.terms.name import ObjectRef
 
 MAX_BATCH = 128
 ATTEMPTS = 20
-CATCH_UP_S = 5.0
+CATCH_UP_S, FENCED_CATCH_UP_S = 5.0, 0.5
 Parsed = dict[StoreKey, Item | Refused]
 Take = Callable[[Sequence[Entry], Parsed], Awaitable[None]]
 """Takes entries into history and engine; those already taken are passed over."""
@@ -123,7 +123,7 @@ class Committer:
         self._log, self._history, self._lock, self._view, self._take = log, history, lock, view, take
         self._queue: deque[Ticket] = deque()
         self._wake = anyio.Event()
-        self._room = anyio.Semaphore(1_024)
+        self._room = anyio.Semaphore(1_024, fast_acquire=True)
         self.moved = anyio.Event()
         """Set, and replaced, whenever history moves."""
 
@@ -206,7 +206,9 @@ class Committer:
 
     async def _again(self, planned: list[tuple[Ticket, Plan, int]], revision: int) -> None:
         """Somebody was faster: wait until we know what they did, then plan anew. Raises Superseded or Conflict."""
-        with anyio.move_on_after(CATCH_UP_S):
+        # Nobody need have been faster than a fenced proposal: its turn may be over, and others wait behind it.
+        is_fenced = planned[0][0].term is not None
+        with anyio.move_on_after(FENCED_CATCH_UP_S if is_fenced else CATCH_UP_S):
             while self._history.revision == revision:
                 await self.moved.wait()
         for ticket, _, _ in reversed(planned):

@@ -72,7 +72,7 @@ class Keeper:
     ) -> None:
         self._northbound, self._southbound, self._log = northbound, southbound, log
         self.settings = settings or KeeperSettings()
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
         self._exit = AsyncExitStack()
         self._probe = Probe(northbound)
         self.events = Events()
@@ -259,7 +259,7 @@ class Keeper:
         stored = self.history.get(TURN_KEY)
         turn = msgspec.json.decode(stored.value, type=Turn) if stored else Turn(holder="", number=0)
         if self.term is not None:
-            return turn
+            return Turn(holder=self.term.holder, number=turn.number)
         holder = turn.holder
         with anyio.move_on_after(WRITER_S), suppress(StoreError):
             holder = await self._log.writer()

@@ -47,7 +47,7 @@ class Snapshots:
     def __init__(self, plane: ControlPlane, history: History, lock: anyio.Lock) -> None:
         self._plane, self._history, self._lock = plane, history, lock
         self._newest: tuple[int, Snapshot] | None = None
-        self._making = anyio.Lock()
+        self._making = anyio.Lock(fast_acquire=True)
 
     async def latest(self) -> Snapshot:
         """Of everything that is in force now."""

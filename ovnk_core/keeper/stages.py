@@ -69,6 +69,8 @@ class Stages:
         self._reach("accepted", revision)
         if self._is_writing:
             self._settle()  # A revision that asks nothing of the northbound wakes no writer.
+        else:
+            self._read()  # The northbound may have told of this revision before it came here.
 
     def _reach(self, stage: StageName, revision: int) -> None:
         if revision > self.progress[stage].reached:
@@ -145,6 +147,8 @@ class Stages:
             if not text.isdigit():
                 continue
             asked, mark = _number(row.get("nb_cfg")), int(text)
+            if mark > self.progress["accepted"].reached:
+                continue  # Of another store, or not here yet.
             if not self._is_writing:
                 self._reach("programmed", mark)
                 while self._applied and self._applied[0][0] <= mark:

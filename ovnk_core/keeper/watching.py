@@ -27,7 +27,7 @@ from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 
 MAX_LAG = 10_000
-"""Revisions a watch may fall behind before it has to start over."""
+"""Changes a watch may fall behind before it has to start over."""
 SLICE = 500
 """Objects looked at before the loop gets a turn; also the least a page looks at."""
 CATCH_UP_S = 5.0
@@ -265,6 +265,8 @@ class KeptWatch:
                     await moved.wait()
                 if waiting.cancelled_caught:
                     self._ready.append(Happening(type="bookmark", revision=self._position, resume=self._position))
+                # Whoever waited for news is not late, however much came at once.
+                self._most = MAX_LAG + self.lag
             else:
                 self._read()
                 await anyio.sleep(0)

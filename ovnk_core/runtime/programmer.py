@@ -23,7 +23,7 @@ from ovnk_core.runtime.writer import Flushed, Writer
 Stage = Literal["nb", "sb", "hv"]
 Record = Callable[[], Awaitable[None]]
 """Makes every decision so far durable. Called without the lock; may change the cluster."""
-READ_BACK_S, BUMP_TIMEOUT_S = 0.1, 30.0
+READ_BACK_S, GATHER_S, BUMP_TIMEOUT_S = 0.1, 0.005, 30.0
 
 
 class Programmer:
@@ -66,7 +66,8 @@ class Programmer:
         """
         self._writer.turn = turn
         self._writer.doubt()
-        self._wake.set()
+        if turn is not None:
+            self._wake.set()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._write)
             tasks.start_soon(self._repair)
@@ -76,6 +77,9 @@ class Programmer:
             await self._wake.wait()
             self._wake = anyio.Event()
             await self._flush()
+            if self._writer.turn is not None:
+                # Changes that come quickly become one transaction: what follows within this time waits for it.
+                await anyio.sleep(GATHER_S)
 
     def block(self, error: OvnkError | None) -> None:
         """Write nothing, for this reason; None lifts it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cli.command import ROOT
 
-PACKAGES = {"ovnk_core", "ovnk_cli"}
+PACKAGES = {"ovnk_core", "ovnk_api", "ovnk_wire", "ovnk_server", "ovnk_client", "ovnk_cli"}
 
 
 def test_the_wheel_installs_and_runs(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_the_wheel_installs_and_runs(tmp_path: Path) -> None:
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     code = (
         "import importlib, pkgutil\n"
-        "for name in ('ovnk_core', 'ovnk_cli'):\n"
+        f"for name in {sorted(PACKAGES)}:\n"
         "    package = importlib.import_module(name)\n"
         "    for module in pkgutil.walk_packages(package.__path__, name + '.'):\n"
         "        importlib.import_module(module.name) if not module.name.endswith('__main__') else None\n"

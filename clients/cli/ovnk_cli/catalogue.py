@@ -3,28 +3,44 @@
 from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "annotate": ("ovnk_cli.commands.mark", "Set and remove annotations of objects on a server."),
+    "apply": ("ovnk_cli.commands.change", "Make a server's objects what files state, all or none."),
     "completion": ("ovnk_cli.commands.completion", "Print the completion script of a shell."),
-    "describe": ("ovnk_cli.commands.objects", "Describe egress firewalls: rules, status, DNS names."),
-    "diff": ("ovnk_cli.commands.diff", "What changes between two sets of files: rules, connections, rows."),
+    "create": ("ovnk_cli.commands.change", "Create the objects of files on a server, all or none."),
+    "delete": ("ovnk_cli.commands.change", "Delete objects from a server, all or none."),
+    "describe": ("ovnk_cli.commands.objects", "Describe objects: what they say, and what became of it."),
+    "diff": ("ovnk_cli.commands.diff", "What an edit changes: rules, connections, rows."),
     "dns": ("ovnk_cli.commands.dns", "Which addresses a DNS name has, or had at a time."),
+    "edit": ("ovnk_cli.commands.mark", "Change an object on a server in an editor."),
+    "events": ("ovnk_cli.commands.follow", "What happened lately on a server."),
     "firewall": ("ovnk_cli.commands.firewall", "Which rule of an egress firewall decides each of many flows."),
     "flows": ("ovnk_cli.commands.show", "List the logical flows that the objects lead to."),
-    "get": ("ovnk_cli.commands.objects", "Show egress firewalls with their status."),
+    "get": ("ovnk_cli.commands.objects", "Show objects as they stand."),
     "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
+    "label": ("ovnk_cli.commands.mark", "Set and remove labels of objects on a server."),
     "lint": ("ovnk_cli.commands.lint", "Find rules that do nothing, or that deny too much or too little."),
     "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),
+    "patch": ("ovnk_cli.commands.mark", "Change fields of an object on a server."),
+    "plan": ("ovnk_cli.commands.change", "What apply would change on a server."),
     "purge": ("ovnk_cli.commands.sync", "Remove exactly our rows from a northbound database."),
+    "replace": ("ovnk_cli.commands.change", "Replace objects on a server by those of files, all or none."),
     "rows": ("ovnk_cli.commands.show", "List the northbound rows that the objects lead to."),
+    "serve": ("ovnk_cli.commands.serve", "Serve the API: keep objects, program the northbound, answer questions."),
+    "status": ("ovnk_cli.commands.follow", "How far changes have come on a server, and who writes."),
+    "store": ("ovnk_cli.commands.store", "Verify, export and import the store of a server."),
     "sync": ("ovnk_cli.commands.sync", "Make a northbound database hold what the objects declare."),
     "trace": ("ovnk_cli.commands.trace", "What happens to a packet, and which line decides."),
     "validate": ("ovnk_cli.commands.show", "Check objects and say what is wrong, missing or assumed."),
     "version": ("ovnk_cli.commands.version", "Print versions."),
+    "wait": ("ovnk_cli.commands.follow", "Wait for objects, or for a revision to arrive."),
+    "watch": ("ovnk_cli.commands.objects", "Follow changes on a server."),
 }
 """Name -> (module, one-line help). The module defines the command under the same name."""
 
 SUMMARY = """OVN northbound control plane: manifests in, OVN rows out, and why.
 
-Every command works on files (-f), without a cluster. Results go to stdout, everything else to stderr.
+Questions are asked of files (-f), without a cluster, or of a server (--server ADDRESS, or OVNK_SERVER), which keeps
+objects and takes changes. Results go to stdout, everything else to stderr.
 Exit status: 0 fine, 1 refused objects or an answer that differs, 2 usage, 3 unavailable or conflict."""
 
 

@@ -61,51 +61,57 @@ def _platform(ctx: click.Context, param: click.Parameter, value: str) -> str:
     return value
 
 
-def input_options(function: F) -> F:
-    """``-f`` and what changes how files are read."""
-    for option in reversed(
-        (
-            click.option(
-                "-f",
-                "--filename",
-                "paths",
-                multiple=True,
-                required=True,
-                metavar="PATH",
-                help="File, folder or - for stdin; may be given several times.",
-            ),
-            click.option(
-                "--decisions",
-                "decisions_file",
-                metavar="FILE",
-                help="Recorded decisions (from sync --save-decisions); without it fresh ones are proposed.",
-            ),
-            click.option(
-                "--platform",
-                default="",
-                metavar="NAME",
-                callback=_platform,
-                help="Platform type, overriding Infrastructure.",
-            ),
-            click.option(
-                "--node-prefix",
-                default="24,64",
-                show_default=True,
-                metavar="V4[,V6]",
-                help="Link prefix lengths assumed for node addresses that come without one.",
-            ),
-            click.option(
-                "--max-file-bytes",
-                type=click.IntRange(1, LARGEST_FILE_BYTES),
-                default=MAX_FILE_BYTES,
-                show_default=True,
-                metavar="N",
-                help="Limit for one file.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+def input_options(*, is_required: bool = True) -> Callable[[F], F]:
+    """``-f`` and what changes how files are read. Not required: a server may be asked in their place."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(_input_options(is_required)):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def _input_options(is_required: bool) -> tuple[Callable[[F], F], ...]:
+    return (
+        click.option(
+            "-f",
+            "--filename",
+            "paths",
+            multiple=True,
+            required=is_required,
+            metavar="PATH",
+            help="File, folder or - for stdin; may be given several times.",
+        ),
+        click.option(
+            "--decisions",
+            "decisions_file",
+            metavar="FILE",
+            help="Recorded decisions (from sync --save-decisions); without it fresh ones are proposed.",
+        ),
+        click.option(
+            "--platform",
+            default="",
+            metavar="NAME",
+            callback=_platform,
+            help="Platform type, overriding Infrastructure.",
+        ),
+        click.option(
+            "--node-prefix",
+            default="24,64",
+            show_default=True,
+            metavar="V4[,V6]",
+            help="Link prefix lengths assumed for node addresses that come without one.",
+        ),
+        click.option(
+            "--max-file-bytes",
+            type=click.IntRange(1, LARGEST_FILE_BYTES),
+            default=MAX_FILE_BYTES,
+            show_default=True,
+            metavar="N",
+            help="Limit for one file.",
+        ),
+    )
 
 
 def _stated(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:

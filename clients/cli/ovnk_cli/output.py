@@ -22,13 +22,20 @@ def emit(document: Mapping[str, Any], output: str) -> None:
         click.echo(json.dumps(whole, indent=None, separators=(", ", ": "), ensure_ascii=False))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Left-aligned columns, two spaces apart, as kubectl prints them."""
-    cells = [list(head), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    for row in cells:
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, has_headers: bool = True) -> None:
+    """Left-aligned columns, as kubectl prints them."""
+    cells = [*([list(head)] if has_headers else []), *([str(cell) for cell in row] for row in rows)]
+    for line in aligned(cells)[0]:
+        click.echo(line)
+
+
+def aligned(rows: Sequence[Sequence[str]], widths: Sequence[int] = ()) -> tuple[list[str], list[int]]:
+    """Rows of cells -> lines with the columns two spaces apart, at least ``widths`` wide, and the widths used."""
+    columns = max(map(len, rows), default=0)
+    known = [*widths, *[0] * (columns - len(widths))]
+    used = [max([known[column], *(len(row[column]) for row in rows)]) for column in range(columns)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, used, strict=True)).rstrip() for row in rows]
+    return lines, used
 
 
 def say(text: str) -> None:

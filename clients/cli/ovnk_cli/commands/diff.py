@@ -10,25 +10,35 @@ from msgspec.structs import replace
 from ovnk_cli.inputs import Input, offline, report_edit
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import emit, say, table
-from ovnk_core.analysis.connections import Connection
-from ovnk_core.analysis.diff import ClusterDiff, RuleChange, diff_clusters, edited
+from ovnk_cli.place import Server, ask, server_for_files, server_options
+from ovnk_core.analysis.diff import ClusterDiff, diff_clusters, edited
 from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.trace.question import Step
 
+PARTS = ("rules", "connections", "rows")
+
 
 @click.command()
-@input_options
-@click.option("--to", "targets", multiple=True, required=True, metavar="PATH", help="The files after the edit, as -f.")
+@server_options
+@input_options(is_required=False)
+@click.option("--to", "targets", multiple=True, metavar="PATH", help="The files after the edit; not with --server.")
 @dns_option
 @northbound_options(is_required=False)
 @output_option("table", "json", "yaml")
 def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
-    """What changes when the objects of -f become those of --to.
+    """What changes when the objects of -f become those of --to, or a server's become those of -f.
 
     Rules of egress firewalls, connections that open or close, and northbound rows. Exit status 0 when nothing differs,
     1 when something does, or an object is refused.
     """
+    if not given["paths"]:
+        raise click.UsageError("give -f PATH")
+    server = server_for_files(given, is_wanted=not targets)
+    if server is not None:
+        raise click.exceptions.Exit(_diff_server(server, given["paths"], output))
+    if not targets:
+        raise click.UsageError("give --to PATH to compare with other files, or --server ADDRESS with a server")
     if "-" in given["paths"] and "-" in targets:
         raise click.UsageError("standard input cannot hold both states (-f - and --to -)")
     source = Input(**given)
@@ -39,54 +49,75 @@ def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
     found = diff_clusters(before.cluster, after, parse_schema(SCHEMA))
     if not found.is_complete:
         say("warning: too many packets to compare them all: there may be more connections than are listed")
-    if output == "table":
-        _print(found)
-    else:
-        emit(_document(found), output)
+    _tell(_document(found), output)
     raise click.exceptions.Exit(0 if found.is_empty and not after.errors and not before.errors else 1)
 
 
-def _print(found: ClusterDiff) -> None:
-    if found.is_empty:
+def _diff_server(server: Server, paths: tuple[str, ...], output: str) -> int:
+    from ovnk_cli.online.asking import diff as ask_diff
+    from ovnk_cli.online.files import read_files
+
+    stated = read_files(paths, None)
+    found = ask(server, lambda client: ask_diff(client, stated))
+    if not found["complete"]:
+        say("warning: too many packets to compare them all: there may be more connections than are listed")
+    _tell(found, output)
+    return 1 if any(found[part] for part in PARTS) else 0
+
+
+def _tell(found: dict[str, Any], output: str) -> None:
+    if output == "table":
+        _print(found)
+    else:
+        emit(found, output)
+
+
+def _print(found: dict[str, Any]) -> None:
+    if not any(found[part] for part in PARTS):
         click.echo("nothing differs")
         return
-    if found.rules:
+    if found["rules"]:
         head = ["RULE", "NAMESPACE", "BEFORE", "AFTER", "TEXT", "SOURCE"]
-        table(head, [_rule_cells(each) for each in found.rules])
-    if found.connections:
+        table(head, [_rule_cells(each) for each in found["rules"]])
+    if found["connections"]:
         click.echo()
         head = ["CONNECTIONS", "NAMESPACE", "DIRECTION", "PODS", "EXAMPLE", "BEFORE", "AFTER"]
-        table(head, [_connection_cells(each) for each in found.connections])
-    if found.rows:
+        table(head, [_connection_cells(each) for each in found["connections"]])
+    if found["rows"]:
         click.echo()
-        table(["ROWS", "VERB", "OPERATIONS"], [[each.table, each.verb, each.count] for each in found.rows])
+        table(
+            ["ROWS", "VERB", "OPERATIONS"],
+            [[each["table"], each["verb"], each["operations"]] for each in found["rows"]],
+        )
 
 
-def _rule_cells(each: RuleChange) -> list[object]:
-    hidden = f" (hidden by {', '.join(map(str, each.hidden_by))})" if each.hidden_by else ""
-    indexes = ["-" if index is None else index for index in (each.before, each.after)]
-    return [each.change, each.namespace, *indexes, each.text + hidden, each.source]
+def _rule_cells(each: dict[str, Any]) -> list[object]:
+    hidden = f" (hidden by {', '.join(map(str, each['hidden_by']))})" if each["hidden_by"] else ""
+    indexes = ["-" if index is None else index for index in (each["before"], each["after"])]
+    return [each["change"], each["namespace"], *indexes, each["text"] + hidden, each["source"]]
 
 
-def _connection_cells(each: Connection) -> list[object]:
-    port = "" if each.port is None else f"/{each.port}"
-    example = f"{each.source} -> {each.target} {each.protocol}{port}"
+def _connection_cells(each: dict[str, Any]) -> list[object]:
+    example = each["example"]
+    port = "" if example["port"] is None else f"/{example['port']}"
     return [
-        each.change,
-        each.namespace,
-        each.direction.lower(),
-        each.pods,
-        example,
-        _decided(each.before),
-        _decided(each.after),
+        each["change"],
+        each["namespace"],
+        each["direction"],
+        each["pods"],
+        f"{example['from']} -> {example['to']} {example['protocol']}{port}",
+        _decided(each["before"]),
+        _decided(each["after"]),
     ]
 
 
-def _decided(step: Step) -> str:
+def _decided(step: dict[str, Any]) -> str:
     """What decided, in a few words."""
-    if step.object is None:
-        return "nothing denies it" if step.verdict == "allow" else step.text
-    return f"{step.object}" + (f" rule {step.rule}" if step.rule is not None else "")
+    ref = step["object"]
+    if ref is None:
+        return "nothing denies it" if step["verdict"] == "allow" else step["text"]
+    where = f"{ref['namespace']}/{ref['name']}" if ref["namespace"] else ref["name"]
+    return f"{ref['kind']} {where}" + (f" rule {step['rule']}" if step["rule"] is not None else "")
 
 
 def _document(found: ClusterDiff) -> dict[str, Any]:

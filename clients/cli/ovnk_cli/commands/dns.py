@@ -11,6 +11,7 @@ import click
 from ovnk_cli.northbound import recorded
 from ovnk_cli.options import northbound_options, output_option
 from ovnk_cli.output import emit, table
+from ovnk_cli.place import ask, server_for_files, server_options
 from ovnk_core.allocate.dns import addresses_at
 from ovnk_core.features.egress_firewall.verdict import utc
 from ovnk_core.ingest.decisions import read_decisions
@@ -44,31 +45,44 @@ def _names(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -
 @click.option("--at", "at_s", callback=_time, metavar="TIME", help="The addresses at a time (RFC 3339), from history.")
 @click.option("--decisions", "decisions_file", metavar="FILE", help="Recorded decisions (sync --save-decisions).")
 @northbound_options(is_required=False)
+@server_options
 @output_option("table", "json", "yaml")
-def dns(
-    names: tuple[str, ...],
-    at_s: float | None,
-    decisions_file: str | None,
-    northbound: str | None,
-    driver: str,
-    timeout: float,
-    output: str,
-) -> None:
+def dns(names: tuple[str, ...], at_s: float | None, output: str, **given: Any) -> None:
     """Which addresses egress firewalls take DNS names to have, or took them to have at a time.
 
-    From a file of decisions or from a northbound database. Exit status 1 when a name is not on record for that time.
+    From a file of decisions, a northbound database, or a server. Exit status 1 when a name is not on record for that
+    time.
     """
-    if (decisions_file is None) == (northbound is None):
-        raise click.UsageError("give either --decisions FILE or --northbound ADDRESS")
-    known = _of_file(decisions_file) if decisions_file is not None else recorded(str(northbound), driver, timeout).dns
-    found = {name: _addresses(known.get(name), at_s) for name in names}
+    at_text = None if at_s is None else utc(at_s)
+    documents = _asked(names, at_s, given)
     if output == "table":
-        at = [] if at_s is None else [utc(at_s)]
+        at = [] if at_text is None else [at_text]
         head = ["NAME", "ADDRESSES", *(["AT"] if at else ["SINCE"])]
-        table(head, [[name, _shown(each), *(at or [_since(known.get(name))])] for name, each in found.items()])
+        table(
+            head, [[each["name"], _shown(each["addresses"]), *(at or [_since(each["history"])])] for each in documents]
+        )
     else:
-        emit({"names": [_document(name, known.get(name), found[name], at_s) for name in names]}, output)
-    raise click.exceptions.Exit(1 if any(each is None for each in found.values()) else 0)
+        emit({"names": documents}, output)
+    raise click.exceptions.Exit(1 if any(each["addresses"] is None for each in documents) else 0)
+
+
+def _asked(names: tuple[str, ...], at_s: float | None, given: dict[str, Any]) -> list[dict[str, Any]]:
+    """A document for each name, from the one place that was named. Raises UsageError for none or several."""
+    decisions_file, northbound = given["decisions_file"], given["northbound"]
+    has_place = decisions_file is not None or northbound is not None
+    server = server_for_files(given, is_wanted=not has_place)
+    if (decisions_file is not None and northbound is not None) or (not has_place and server is None):
+        raise click.UsageError("give either --decisions FILE or --northbound ADDRESS or --server ADDRESS")
+    if server is not None:
+        from ovnk_cli.online.asking import names as ask_names
+
+        at = None if at_s is None else datetime.fromtimestamp(at_s, UTC)
+        return ask(server, lambda client: ask_names(client, names, at, None if at_s is None else utc(at_s)))
+    if decisions_file is not None:
+        known = _of_file(decisions_file)
+    else:
+        known = recorded(northbound, given["driver"], given["timeout"]).dns
+    return [_document(name, known.get(name), _addresses(known.get(name), at_s), at_s) for name in names]
 
 
 def _of_file(file: str) -> dict[str, DnsDecision]:
@@ -86,14 +100,12 @@ def _addresses(decision: DnsDecision | None, at_s: float | None) -> tuple[Addres
     return decision.live if at_s is None else addresses_at(decision, at_s)
 
 
-def _shown(addresses: tuple[Address, ...] | None) -> str:
-    if addresses is None:
-        return "not on record"
-    return ",".join(map(str, addresses)) or "none"
+def _shown(addresses: list[str] | None) -> str:
+    return "not on record" if addresses is None else ",".join(addresses) or "none"
 
 
-def _since(decision: DnsDecision | None) -> str:
-    return utc(decision.history[-1].at_s) if decision is not None and decision.history else "-"
+def _since(history: list[dict[str, Any]]) -> str:
+    return str(history[-1]["at"]) if history else "-"
 
 
 def _document(

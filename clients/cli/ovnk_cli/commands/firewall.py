@@ -34,7 +34,7 @@ def _format(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 
 @firewall.command()
-@input_options
+@input_options()
 @dns_option
 @click.option("-n", "--namespace", required=True, metavar="NS", help="Whose firewall is asked.")
 @click.option(

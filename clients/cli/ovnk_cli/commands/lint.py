@@ -16,7 +16,7 @@ from ovnk_core.analysis.firewall.lint import lint_firewalls
 
 
 @click.command()
-@input_options
+@input_options()
 @dns_option
 @northbound_options(is_required=False)
 @click.option(

@@ -1,201 +1,191 @@
-"""Looking at declared objects: ``get`` and ``describe``, for egress firewalls."""
+"""Looking at declared objects: ``get``, ``describe`` and ``watch``. Files are asked about egress firewalls only."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ovnk_cli.inputs import Input, Offline, offline
-from ovnk_cli.options import F, dns_option, input_options, northbound_options, output_option
-from ovnk_cli.output import emit, say, table
-from ovnk_core.features.egress_firewall.status import FirewallStatus, firewall_status, status_manifest
-from ovnk_core.features.egress_firewall.verdict import answered_since, utc
-from ovnk_core.ingest.text import printable
-from ovnk_core.model.egress_firewall import NAME, DnsName, EgressFirewall, rule_text
-from ovnk_core.model.manifest import manifest
-from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL
-from ovnk_core.terms.label import Labels
-from ovnk_core.terms.name import NamespacedName, ObjectRef
-from ovnk_core.terms.struct import Value
+from ovnk_cli.complete import resources
+from ovnk_cli.form import form_option
+from ovnk_cli.options import F, dns_option, input_options, northbound_options
+from ovnk_cli.place import (
+    Server,
+    ask,
+    namespace_option,
+    refuse,
+    required_server,
+    server_options,
+    taken_server,
+    timeout_option,
+)
 
-KINDS = ("egressfirewall", "egressfirewalls")
-TAB = 8
-"""Columns of a tab stop."""
-_UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+if TYPE_CHECKING:
+    from ovnk_cli.online.read import Selection
+
+_OF_SERVERS = (
+    "labels",
+    "fields",
+    "sort_by",
+    "show_labels",
+    "no_headers",
+    "ignore_not_found",
+    "watch_",
+    "watch_only",
+)
 
 
-def _everywhere(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    if value and ctx.params.get("namespace") is not None:
+def _everywhere(ctx: click.Context, param: click.Parameter, value: bool) -> bool:
+    if value and ctx.get_parameter_source("namespace") is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("-A means every namespace, so leave out -n")
+    return value
 
 
-def _which(function: F) -> F:
-    """What ``get`` and ``describe`` are about, and where it is read from."""
+def resource_argument(function: F) -> F:
+    """``TYPE [NAME...]`` or ``TYPE/NAME...``."""
+    return click.argument(
+        "words", nargs=-1, required=True, metavar="TYPE [NAME...] | TYPE/NAME...", shell_complete=resources
+    )(function)
+
+
+def selection_options(function: F) -> F:
+    """Which objects: ``-n``, ``-A``, ``-l``."""
     for option in reversed(
         (
-            click.argument("kind", type=click.Choice(KINDS)),
-            click.argument("name", required=False),
-            click.option("-n", "--namespace", metavar="NS", is_eager=True, help="Only one namespace."),
+            namespace_option,
             click.option(
-                "-A",
-                "--all-namespaces",
-                is_flag=True,
-                expose_value=False,
-                callback=_everywhere,
-                help="Every namespace, which is what happens without -n too.",
+                "-A", "--all-namespaces", "everywhere", is_flag=True, callback=_everywhere, help="Every namespace."
             ),
-            input_options,
-            dns_option,
-            northbound_options(is_required=False),
+            click.option(
+                "-l", "--selector", "labels", default="", metavar="LABELS", help="Only such labels: a=b,c!=d."
+            ),
+            click.option(
+                "--field-selector", "fields", default="", metavar="FIELDS", help="Only such fields: spec.nodeName=n1."
+            ),
         )
     ):
         function = option(function)
     return function
 
 
-class Shown(Value, frozen=True, kw_only=True):
-    """One firewall as it was declared or stands: ``item`` is None where a refused one changed nothing."""
+def taken_selection(given: dict[str, Any]) -> Selection:
+    """Take the options of ``selection_options`` out of ``given``."""
+    from ovnk_cli.online.read import Selection
 
-    key: NamespacedName
-    item: EgressFirewall | None
-    status: FirewallStatus
-
-
-def _find(found: Offline, namespace: str | None, name: str | None) -> list[Shown]:
-    """Firewalls in force and refused ones, by name. Raises UsageError when the one that was named does not exist."""
-    cluster = found.cluster
-    rows, decisions = cluster.engine.rows(EGRESS_FIREWALL), cluster.engine.rows(DNS_DECISION)
-    refused = {ref.key: each.errors for ref, each in cluster.refused.items() if ref.kind == "EgressFirewall"}
-    keys = sorted(
-        key
-        for key in {*rows, *refused}
-        if (namespace is None or key.namespace == namespace) and (name is None or key.name == name)
+    return Selection(
+        namespace=given.pop("namespace"),
+        is_everywhere=given.pop("everywhere"),
+        labels=given.pop("labels"),
+        fields=given.pop("fields"),
     )
-    if name is not None and not keys:
-        place = "any namespace" if namespace is None else f"namespace {namespace}"
-        raise click.UsageError(f"egressfirewall {name}: there is none in {place}; its name is always {NAME}")
-    return [
-        Shown(
-            key=key,
-            item=rows.get(key),
-            status=firewall_status(rows.get(key), refused.get(key, ()), lambda asked: decisions.get(asked)),
+
+
+@click.command()
+@resource_argument
+@selection_options
+@click.option("--sort-by", metavar="PATH", help="Sort by a field: {.spec.nodeName}.")
+@click.option("-w", "--watch", "watch_", is_flag=True, help="Then show what changes, until interrupted.")
+@click.option("--watch-only", is_flag=True, help="Show only what changes.")
+@click.option("--show-labels", is_flag=True, help="A column with all labels.")
+@click.option("--no-headers", is_flag=True, help="No line of titles.")
+@click.option("--ignore-not-found", is_flag=True, help="Exit with 0 when an object is not there.")
+@form_option()
+@server_options
+@input_options(is_required=False)
+@dns_option
+@northbound_options(is_required=False)
+def get(words: tuple[str, ...], output: str, **given: Any) -> None:
+    """Show objects as they stand.
+
+    From a server: any kind, by name or selected, in the namespace of -n. From files (-f): egress firewalls with their
+    status, of every namespace unless -n names one.
+    """
+    look = {name: given.pop(name) for name in _OF_SERVERS if name not in ("labels", "fields")}
+    server = taken_server(given)
+    if server is None:
+        refuse(_OF_SERVERS, "needs --server")
+        raise click.exceptions.Exit(_get_files(words, output, given))
+    raise click.exceptions.Exit(_get_server(server, words, output, given | look))
+
+
+def _get_files(words: tuple[str, ...], output: str, given: dict[str, Any]) -> int:
+    from ovnk_cli.firewalls import named, show_firewalls
+    from ovnk_cli.inputs import Input
+
+    name, namespace = named(words), None if given.pop("everywhere") else given["namespace"]
+    for option in ("labels", "fields", "namespace"):
+        del given[option]
+    return show_firewalls(Input(**given), name, namespace, output)
+
+
+def _get_server(server: Server, words: tuple[str, ...], output: str, given: dict[str, Any]) -> int:
+    from ovnk_cli.online.happenings import events
+    from ovnk_cli.online.listing import Look, show
+    from ovnk_cli.online.names import wanted
+
+    selection = taken_selection(given)
+    if words[0].lower() in ("events", "event", "ev"):
+        place = "" if selection.is_everywhere else selection.namespace or ""
+        has_headers = not given["no_headers"]
+        return ask(
+            server, lambda client: events(client, selection.fields, place, output=output, has_headers=has_headers)
         )
-        for key in keys
-    ]
+    meant = wanted(words)
+    look = Look(
+        output=output,
+        sort_by=given["sort_by"],
+        has_labels=given["show_labels"],
+        has_headers=not given["no_headers"],
+        ignores_missing=given["ignore_not_found"],
+        is_watched=given["watch_"] or given["watch_only"],
+        is_watch_only=given["watch_only"],
+    )
+    return ask(server, lambda client: show(client, meant, selection, look))
 
 
 @click.command()
-@_which
-@output_option("table", "wide", "json", "yaml", "name")
-def get(kind: str, name: str | None, namespace: str | None, output: str, **given: Any) -> None:
-    """Show egress firewalls as they stand, with their status."""
-    found = offline(Input(**given))
-    shown = _find(found, namespace, name)
-    if output in ("json", "yaml"):
-        items = [_manifest(each) for each in shown]
-        for each in shown:
-            if each.item is None or each.item.blocked:
-                say(f"note: {each.key}: its rules are not known, because it was refused: no spec is shown")
-        emit(items[0] if name is not None and len(items) == 1 else _list(items), output)
-    elif output == "name":
-        for each in shown:
-            click.echo(f"egressfirewall/{each.key.namespace}/{each.key.name}")
-    else:
-        head = ["NAMESPACE", "NAME", "STATUS", "RULES"]
-        cells = [_cells(each) for each in shown]
-        if output == "wide":
-            head += ["CONDITIONS", "SOURCE"]
-            cells = [[*row, *_more(found, each)] for row, each in zip(cells, shown, strict=True)]
-        table(head, cells)
-    raise click.exceptions.Exit(found.exit_code)
+@resource_argument
+@selection_options
+@server_options
+@input_options(is_required=False)
+@dns_option
+@northbound_options(is_required=False)
+def describe(words: tuple[str, ...], **given: Any) -> None:
+    """Describe objects: what they say, what became of it, and what happened to them.
 
+    From files (-f): egress firewalls, with their rules, status, and what their DNS names stand for.
+    """
+    server = taken_server(given)
+    if server is None:
+        from ovnk_cli.firewalls import describe_firewalls, named
+        from ovnk_cli.inputs import Input
 
-def _list(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "List", "items": items}
+        refuse(("labels", "fields"), "needs --server")
+        name, namespace = named(words), None if given.pop("everywhere") else given["namespace"]
+        for option in ("labels", "fields", "namespace"):
+            del given[option]
+        raise click.exceptions.Exit(describe_firewalls(Input(**given), name, namespace))
+    from ovnk_cli.online.description import describe as describe_objects
+    from ovnk_cli.online.names import wanted
 
-
-def _manifest(shown: Shown) -> dict[str, Any]:
-    """What is in force under the name, with its status; of a stand-in only the name and the status."""
-    if shown.item is not None and not shown.item.blocked:
-        return manifest(shown.item) | {"status": status_manifest(shown.status)}
-    identity = EgressFirewall(name=shown.key.name, namespace=shown.key.namespace)
-    found = manifest(shown.item or identity)
-    del found["spec"]
-    return found | {"status": status_manifest(shown.status)}
-
-
-def _cells(shown: Shown) -> list[object]:
-    rules = len(shown.item.rules) if shown.item is not None else 0
-    return [shown.key.namespace, shown.key.name, shown.status.text, rules]
-
-
-def _more(found: Offline, shown: Shown) -> list[object]:
-    ref = ObjectRef("EgressFirewall", shown.key.namespace, shown.key.name)
-    refused = found.cluster.refused.get(ref)
-    source = found.cluster.sources.get(ref) or (refused.source if refused is not None else "")
-    return [",".join(each.type for each in shown.status.conditions if each.holds), source]
-
-
-# ------------------------------------------------------------------------------------------- describe
+    meant, selection = wanted(words), taken_selection(given)
+    raise click.exceptions.Exit(ask(server, lambda client: describe_objects(client, meant, selection)))
 
 
 @click.command()
-@_which
-def describe(kind: str, name: str | None, namespace: str | None, **given: Any) -> None:
-    """Describe egress firewalls: their rules, status, and what their DNS names stand for."""
-    found = offline(Input(**given))
-    for index, each in enumerate(_find(found, namespace, name)):
-        if index:
-            click.echo()
-        for title, text in _description(found, each):
-            head = f"{title}:"
-            click.echo(head + ("\t\t" if len(head) < TAB else "\t") + printable(text, len(text)))
-    raise click.exceptions.Exit(found.exit_code)
+@resource_argument
+@selection_options
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@server_options
+@timeout_option()
+def watch(words: tuple[str, ...], output: str, **given: Any) -> None:
+    """Follow changes of several kinds: objects as they are, synced, then every change in order.
 
+    A lost connection is taken up again where it was lost; resync says that everything is listed anew.
+    """
+    server, selection = required_server(given), taken_selection(given)
+    from ovnk_cli.online.listing import follow_events
+    from ovnk_cli.online.names import wanted
 
-def _description(found: Offline, shown: Shown) -> Iterator[tuple[str, str]]:
-    """(title, text) as in the layout of 15.6.1, and what it does not show."""
-    item = shown.item or EgressFirewall(name=shown.key.name, namespace=shown.key.namespace)
-    yield "Name", item.name
-    yield "Namespace", item.namespace
-    yield "Created", _age(item.created, time.time())
-    yield "Labels", _pairs(item.labels)
-    yield "Annotations", _pairs(item.annotations)
-    for rule in item.rules:
-        yield "Rule", rule_text(rule)
-    yield "Status", shown.status.text
-    for message in shown.status.messages:
-        yield "Message", message
-    for condition in shown.status.conditions:
-        tail = f", {condition.message}" if condition.message and condition.holds else ""
-        yield "Condition", f"{condition.type}={condition.status} ({condition.reason}){tail}"
-    decisions = found.cluster.engine.rows(DNS_DECISION)
-    for dns_name in sorted({rule.to.name for rule in item.rules if isinstance(rule.to, DnsName)}):
-        decision = decisions.get(dns_name)
-        if decision is None:
-            yield "DNS", f"{dns_name}: never answered"
-            continue
-        for address in sorted({*decision.live, *decision.sticky}):
-            since_s = answered_since(decision, address)
-            when = f" since {utc(since_s)}" if since_s is not None else ""
-            only = "" if address in decision.live else " (Deny rules only)"
-            yield "DNS", f"{dns_name}: {address}{when}{only}"
-        if not decision.live and not decision.sticky:
-            yield "DNS", f"{dns_name}: no address"
-
-
-def _pairs(pairs: Labels) -> str:
-    return ",".join(f"{key}={value}" for key, value in pairs) or "<none>"
-
-
-def _age(created: str, now_s: float) -> str:
-    if not created:
-        return "<unknown>"
-    past_s = max(0, int(now_s - datetime.fromisoformat(created).timestamp()))
-    unit, size_s = next((each for each in _UNITS if past_s >= 2 * each[1]), _UNITS[-1])
-    count = past_s // size_s
-    return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    meant = wanted(words)
+    raise click.exceptions.Exit(ask(server, lambda client: follow_events(client, meant, selection, output=output)))

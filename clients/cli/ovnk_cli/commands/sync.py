@@ -72,7 +72,7 @@ def sync_options(function: F) -> F:
 
 
 @click.command()
-@input_options
+@input_options()
 @northbound_options()
 @sync_options
 @output_option("table", "json", "yaml")

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 from click.core import ParameterSource
@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from ovnk_cli.inputs import Input, is_namespace, offline
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import API_VERSION, emit, table
+from ovnk_cli.place import Server, ask, server_options, taken_server
 from ovnk_core.analysis.matrix import matrix as compute_matrix
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.json_reader import read_json
@@ -22,6 +23,9 @@ from ovnk_core.ingest.yaml_reader import Unreadable
 from ovnk_core.trace.question import PROTOCOLS, Answer, Question, QuestionError, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import ENGINES, Disagreement, Engine, Tracer
+
+if TYPE_CHECKING:
+    from ovnk_client.questions import EngineName
 
 SHOWN = 80
 """Characters of an offending value that an error quotes."""
@@ -54,7 +58,8 @@ def answer_document(answer: Answer) -> dict[str, Any]:
 
 
 @click.command()
-@input_options
+@server_options
+@input_options(is_required=False)
 @click.option("--from", "source", metavar="NS/POD|IP", help="Where the connection starts.")
 @click.option("--to", "target", metavar="NS/POD[:PORT]|IP[:PORT]", help="Where it goes.")
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
@@ -86,6 +91,10 @@ def trace(
         raise click.UsageError("give --from and --to, or --batch")
     if batch is not None:
         _check_batch(batch, given["paths"])
+    server = taken_server(given)
+    if server is not None:
+        asked = (source, target, protocol, port, engine)
+        raise click.exceptions.Exit(_trace_server(server, asked, batch, expect=expect, output=output))
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
     tracer = Tracer(scene, lambda: FlowTable(found.cluster.engine))
@@ -96,14 +105,50 @@ def trace(
         answer = tracer.ask(parse_question(source, target, protocol, port), engine or "both")
     except Disagreement as error:
         raise click.ClickException(str(error)) from error
+    differs = _tell(answer_document(answer), expect, output)
+    raise click.exceptions.Exit(1 if differs else found.exit_code)
+
+
+def _tell(answer: dict[str, Any], expect: str | None, output: str) -> bool:
+    """Print an answer; whether it is another than expected."""
     if output == "text":
         _print(answer)
     else:
-        emit(answer_document(answer), output)
-    differs = expect is not None and expect != answer.verdict
+        emit(answer, output)
+    differs = expect is not None and expect != answer["verdict"]
     if differs:
-        click.echo(f"expected {expect}, got {answer.verdict}", err=True)
-    raise click.exceptions.Exit(1 if differs else found.exit_code)
+        click.echo(f"expected {expect}, got {answer['verdict']}", err=True)
+    return differs
+
+
+def _trace_server(server: Server, asked: tuple[Any, ...], batch: str | None, *, expect: str | None, output: str) -> int:
+    from ovnk_cli.online.asking import Asked, trace, trace_many
+
+    if batch is None:
+        source, target, protocol, port, engine = asked
+        question = Asked(source=source, target=target, protocol=protocol, port=port, engine=engine or "")
+        return 1 if _tell(ask(server, lambda client: trace(client, question)), expect, output) else 0
+    writer = _Writer(expect)
+
+    def questions(lines: BinaryIO) -> Iterator[tuple[dict[str, Any], Asked | dict[str, Any]]]:
+        for line in filter(bytes.strip, lines):
+            identity: dict[str, Any] = {}
+            try:
+                raw = _object(line)
+                identity = {"id": raw["id"]} if "id" in raw else {}
+                _question(raw)
+                port, protocol = raw.get("port"), raw.get("protocol", "tcp")
+                engine: EngineName = asked[4] or ""
+                yield (
+                    identity,
+                    Asked(source=raw["from"], target=raw["to"], protocol=protocol, port=port, engine=engine),
+                )
+            except QuestionError as error:
+                yield identity, _fault(error)
+
+    with _lines(batch) as lines:
+        ask(server, lambda client: trace_many(client, questions(lines), writer.write))
+    return writer.worst
 
 
 def _check_batch(batch: str, paths: tuple[str, ...]) -> None:
@@ -117,15 +162,28 @@ def _check_batch(batch: str, paths: tuple[str, ...]) -> None:
         raise click.UsageError("standard input cannot hold both the objects (-f -) and the questions (--batch -)")
 
 
-def _print(answer: Answer) -> None:
-    click.echo(f"{answer.verdict}: {answer.reason}")
-    way = ", ".join(f"{leg.source} -> {leg.target} ({leg.transport})" for leg in answer.legs)
-    click.echo(f"path: {answer.path}" + (f", {way}" if way else ""))
-    for step in answer.steps:
-        where = f"  [{step.source}]" if step.source else ""
-        click.echo(f"  {step.verdict:<5} {step.stage:<18} {step.text}{where}")
-    if answer.incomplete:
-        click.echo(f"incomplete: not built yet and could change this: {', '.join(answer.incomplete)}")
+def _print(answer: dict[str, Any]) -> None:
+    click.echo(f"{answer['verdict']}: {answer['reason']}")
+    way = ", ".join(f"{leg['from']} -> {leg['to']} ({leg['transport']})" for leg in answer["legs"])
+    click.echo(f"path: {answer['path']}" + (f", {way}" if way else ""))
+    for step in answer["steps"]:
+        where = f"  [{step['source']}]" if step["source"] else ""
+        click.echo(f"  {step['verdict']:<5} {step['stage']:<18} {step['text']}{where}")
+    if "incomplete" in answer:
+        click.echo(f"incomplete: not built yet and could change this: {', '.join(answer['incomplete'])}")
+
+
+class _Writer:
+    """Answers line by line; ``worst`` is 1 when a line could not be answered or differs from ``--expect``."""
+
+    def __init__(self, expect: str | None) -> None:
+        self._expect = expect
+        self.worst = 0
+
+    def write(self, document: dict[str, Any]) -> None:
+        if "error" in document or (self._expect is not None and document["verdict"] != self._expect):
+            self.worst = 1
+        sys.stdout.write(json.dumps({"apiVersion": API_VERSION, **document}, ensure_ascii=False) + "\n")
 
 
 @contextmanager
@@ -142,18 +200,13 @@ def _lines(batch: str) -> Iterator[BinaryIO]:
 
 
 def _batch(tracer: Tracer, engine: Engine, batch: str, expect: str | None) -> int:
-    """Answer line by line, in order; 1 when a line could not be answered or differs from ``--expect``."""
-    worst = 0
-    write = sys.stdout.write
+    """Answer line by line, in order; the exit status."""
+    writer = _Writer(expect)
     with _lines(batch) as lines:
         for line in lines:
-            if not line.strip():
-                continue
-            document = _answer_line(tracer, engine, line)
-            if "error" in document or (expect is not None and document["verdict"] != expect):
-                worst = 1
-            write(json.dumps({"apiVersion": API_VERSION, **document}, ensure_ascii=False) + "\n")
-    return worst
+            if line.strip():
+                writer.write(_answer_line(tracer, engine, line))
+    return writer.worst
 
 
 def _answer_line(tracer: Tracer, engine: Engine, line: bytes) -> dict[str, Any]:
@@ -163,9 +216,13 @@ def _answer_line(tracer: Tracer, engine: Engine, line: bytes) -> dict[str, Any]:
         identity = {"id": raw["id"]} if "id" in raw else {}
         return identity | answer_document(tracer.ask(_question(raw), engine))
     except QuestionError as error:
-        return identity | {"error": {"field": error.field, "value": error.value, "reason": error.reason}}
+        return identity | _fault(error)
     except Disagreement as error:
         return identity | {"error": {"field": "engine", "value": engine, "reason": str(error)}}
+
+
+def _fault(error: QuestionError) -> dict[str, Any]:
+    return {"error": {"field": error.field, "value": error.value, "reason": error.reason}}
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -200,7 +257,8 @@ def _question(raw: dict[str, Any]) -> Question:
 
 
 @click.command()
-@input_options
+@server_options
+@input_options(is_required=False)
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Destination port; not with icmp.")
 @click.option("-n", "--namespace", metavar="NS", help="Only pods of one namespace.")
@@ -210,19 +268,29 @@ def matrix(protocol: str, port: int | None, namespace: str | None, output: str, 
     """Who may talk to whom, for every pair of pods."""
     if (protocol == "icmp") == (port is not None):
         raise click.UsageError("icmp has no ports" if port is not None else f"{protocol} needs --port")
+    chosen = next(each for each in PROTOCOLS if each == protocol)
+    server = taken_server(given)
+    if server is not None:
+        from ovnk_cli.online.asking import matrix as ask_matrix
+
+        _print_matrix(ask(server, lambda client: ask_matrix(client, chosen, port, namespace or "")), output)
+        return
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
-    chosen = next(each for each in PROTOCOLS if each == protocol)
     if namespace is not None and not is_namespace(found.cluster, namespace):
         raise click.UsageError(f"-n {namespace}: no such namespace")
     result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace)
     sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
-    if output in ("json", "yaml"):
-        emit({"from": sources, "to": targets, "verdicts": [list(row) for row in result.verdicts]}, output)
-    else:
-        body = [[source, *row] for source, row in zip(sources, result.verdicts, strict=True)]
-        if output == "csv":
-            csv.writer(sys.stdout, lineterminator="\n").writerows([["from", *targets], *body])
-        else:
-            table(["FROM \\ TO", *targets], body)
+    _print_matrix({"from": sources, "to": targets, "verdicts": [list(row) for row in result.verdicts]}, output)
     raise click.exceptions.Exit(found.exit_code)
+
+
+def _print_matrix(document: dict[str, Any], output: str) -> None:
+    if output in ("json", "yaml"):
+        emit(document, output)
+        return
+    body = [[source, *row] for source, row in zip(document["from"], document["verdicts"], strict=True)]
+    if output == "csv":
+        csv.writer(sys.stdout, lineterminator="\n").writerows([["from", *document["to"]], *body])
+    else:
+        table(["FROM \\ TO", *document["to"]], body)

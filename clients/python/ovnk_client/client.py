@@ -1,0 +1,20 @@
+"""``Client``: everything the API offers, on one connection."""
+
+from __future__ import annotations
+
+from ovnk_client.progress import ProgressCalls
+from ovnk_client.questions import QuestionCalls
+
+
+class Client(ProgressCalls, QuestionCalls):
+    """One server.
+
+        async with Client("unix:/run/ovnk/ovnk.sock") as client:
+            await client.apply_and_wait(manifest, stage="realized")
+            async with client.watch("egressfirewalls") as events:
+                async for event in events:
+                    ...
+
+    ``Client("host:6643", tls=Tls(ca=..., cert=..., key=...))`` for TCP. Every call raises a ClientError when it fails.
+    Not to be shared between threads or event loops.
+    """
