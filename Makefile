@@ -49,8 +49,8 @@ bench: $(VENV)/bench.stamp ## Counters and ratios; writes bench/results. DPDK as
 	@scripts/ensure-ovn
 	@$(BIN)/python -m bench.run
 
-proto: $(VENV)/dev.stamp ## Regenerate proto/gen from proto/ovnk_api, and lint it
-	@scripts/proto && scripts/proto --lint
+proto: $(VENV)/dev.stamp ## Regenerate what is made from proto/ovnk_api (Python, TypeScript), and lint it
+	@scripts/proto && scripts/proto --lint && scripts/typescript --generate
 
 lock: $(VENV)/dev.stamp ## Regenerate the hashed lock files
 	@scripts/lock

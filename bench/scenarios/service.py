@@ -22,9 +22,10 @@ from ovnk_client import Client
 from ovnk_wire import from_manifest
 
 from bench.measure import server_cpu_seconds
+from tests.cli.command import PACKAGES, ROOT
 from tests.kit.ovn import Daemon, OvsdbServer, short_directory
 from tests.kit.random_policy import Manifest
-from tests.kit.serving import PACKAGES, ROOT, ServerProcess
+from tests.kit.serving import ServerProcess
 from tests.kit.shapes import shaped_firewall
 
 CALLS, ROUNDS, CALLERS = 2_000, 3, 16

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import jsonschema
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = (".", "server", "clients/python", "clients/cli", "proto/gen/python", "proto/python")
+"""Where packages lie in the tree."""
 SHOP = str(ROOT / "examples" / "shop")
 
 
@@ -36,7 +38,7 @@ def check(document: Any, schema: str) -> None:
 
 def ovnk(*words: str, stdin: str | bytes = b"", cwd: Path | None = None, timeout_s: float = 180) -> Ran:
     """Run ``ovnk WORDS`` from the source tree."""
-    path = os.pathsep.join((str(ROOT), str(ROOT / "clients" / "cli")))
+    path = os.pathsep.join(str(ROOT / package) for package in PACKAGES)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "ovnk_cli", *words],
         input=stdin.encode() if isinstance(stdin, str) else stdin,

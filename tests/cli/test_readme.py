@@ -7,12 +7,18 @@ import shlex
 import subprocess
 import sys
 
+import anyio
+import anyio.to_thread
 import pytest
 
-from tests.cli.command import ROOT, ovnk
+from tests.cli.command import PACKAGES, ROOT, ovnk
+from tests.kit.ovn import short_directory
+from tests.kit.serving import ServerProcess
 
 README = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^\$ ovnk (.*)$", README, flags=re.MULTILINE)
+SERVICE = README[README.index("## The service") : README.index("## The library")]
+COMMANDS = re.findall(r"^\$ ovnk (.*)$", README.replace(SERVICE, ""), flags=re.MULTILINE)
+SERVE, *ONLINE = re.findall(r"^\$ ovnk (.*)$", SERVICE, flags=re.MULTILINE)
 PAGES = README + (ROOT / "CONTRIBUTING.md").read_text()
 TARGETS = sorted(set(re.findall(r"(?:`|^)make ([a-z]+)", PAGES, flags=re.MULTILINE)))
 
@@ -29,8 +35,32 @@ def test_every_command_runs(words: str) -> None:
     assert ran.out
 
 
+def test_the_server_takes_the_settings_shown() -> None:
+    ran = ovnk(*shlex.split(SERVE), "--show-config", cwd=ROOT)
+    assert ran.code == 0, ran.err
+
+
+@pytest.mark.asyncio
+async def test_every_online_command_and_the_client_example_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with short_directory() as folder:
+        server = ServerProcess(folder)
+        server.start()
+        await server.ready()
+        monkeypatch.setenv("OVNK_SERVER", server.socket)
+        for words in ONLINE:
+            ran = await anyio.to_thread.run_sync(lambda words=words: ovnk(*shlex.split(words), cwd=ROOT))
+            assert ran.code == 0, (words, ran.err)
+            assert ran.out, words
+        (example,) = re.findall(r"```python\n(.*?)```", SERVICE, flags=re.DOTALL)
+        example = example.replace("unix:/run/ovnk/ovnk.sock", server.socket)
+        path = ":".join(str(ROOT / package) for package in PACKAGES)
+        done = await anyio.run_process([sys.executable, "-W", "error", "-c", example], env={"PYTHONPATH": path})
+        assert done.stdout.decode().splitlines()[-1].startswith("synced ")
+        server.daemon.stop()
+
+
 def test_the_library_example_runs() -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (example,) = re.findall(r"```python\n(.*?)```", README.replace(SERVICE, ""), flags=re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
         cwd=ROOT,
@@ -54,7 +84,7 @@ def test_every_folder_in_the_map_exists() -> None:
         if line.startswith("| `"):
             first = ""
             for name in re.findall(r"`([^`]+)`", line.split("|")[1]):
-                path = name if name.startswith(("ovnk_core", "clients")) else f"ovnk_core/{name}"
+                path = name if name.startswith(("ovnk_core", "clients", "proto", "server")) else f"ovnk_core/{name}"
                 first = first or path
                 assert (ROOT / path).exists(), path
 

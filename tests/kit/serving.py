@@ -11,10 +11,9 @@ from pathlib import Path
 
 from ovnk_client import Client, ClientError
 
+from tests.cli.command import PACKAGES, ROOT
 from tests.kit.ovn import Daemon, DaemonFailed
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = (".", "server", "clients/python", "clients/cli", "proto/gen/python", "proto/python")
 READY_S = 20.0
 
 

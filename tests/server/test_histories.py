@@ -19,9 +19,10 @@ from ovnk_wire import reference_of
 
 from ovnk_core.store.open import open_log
 from ovnk_core.terms.name import ObjectRef
+from tests.cli.command import PACKAGES, ROOT
 from tests.kit.histories import Seen, Truth, Write, judge_watch, judge_writes, truth_of
 from tests.kit.ovn import Daemon, short_directory
-from tests.kit.serving import PACKAGES, ROOT, ServerProcess
+from tests.kit.serving import ServerProcess
 
 SCALE = float(os.environ.get("TEST_SCALE", "1"))
 EVENTS = int(100_000 * SCALE)
