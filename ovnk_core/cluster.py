@@ -31,6 +31,7 @@ from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared
 from ovnk_core.model.tables import (
     CLUSTER,
+    DECISION_TABLES,
     DNS_DECISION,
     NETWORK,
     NETWORK_OPERATOR,
@@ -108,11 +109,9 @@ class Cluster:
     @property
     def decisions(self) -> Decisions:
         """Everything decided so far, ready to be recorded."""
-        return Decisions(
-            nodes={key.name: row for key, row in sorted(self.engine.rows(NODE_DECISION).items())},
-            pods={str(key): row for key, row in sorted(self.engine.rows(POD_DECISION).items())},
-            dns=dict(sorted(self.engine.rows(DNS_DECISION).items())),
-            accepted={ref: item for ref in self._in_force() if (item := self.get(ref)) and is_recorded(item)},
+        return _decisions(
+            {kind: self.engine.rows(table) for kind, table in OBJECT_TABLES.items()},
+            {table: self.engine.rows(table) for table in DECISION_TABLES},
         )
 
     @property
@@ -142,27 +141,27 @@ class Cluster:
         return self.copying()()
 
     def copying(self) -> Callable[[], Cluster]:
-        """The inputs as they are now, as a function that builds the copy; it may be called later, in any thread."""
-        settings, decisions, refused = self.engine.rows(SETTINGS)[CLUSTER], self.decisions, dict(self.refused)
-        items = [
-            Item(ref=ref, value=value, source=self.sources.get(ref, SourceMap(file="object")))
-            for kind, table in OBJECT_TABLES.items()
-            for key, value in self.engine.rows(table).items()
-            for ref in (ObjectRef(kind, key.namespace, key.name),)
-        ]
+        """The inputs as they are now, as a function that builds the copy; it may be called once, later, in any thread.
 
-        is_deciding = self.is_deciding
-        placed: DecisionEdits = {
-            NODE_DECISION: dict(self.engine.rows(NODE_DECISION)),
-            POD_DECISION: dict(self.engine.rows(POD_DECISION)),
-        }
+        Costs a shallow copy of the input tables.
+        """
+        settings = self.engine.rows(SETTINGS)[CLUSTER]
+        objects = {kind: dict(self.engine.rows(table)) for kind, table in OBJECT_TABLES.items()}
+        decided = {table: dict(self.engine.rows(table)) for table in DECISION_TABLES}
+        refused, sources, is_deciding = dict(self.refused), dict(self.sources), self.is_deciding
 
         def build() -> Cluster:
-            twin = Cluster(settings=settings, decisions=decisions)
+            twin = Cluster(settings=settings, decisions=_decisions(objects, decided))
             twin.refused, twin.is_deciding = refused, is_deciding
-            twin.apply(items)
+            unknown = SourceMap(file="object")
+            twin.apply(
+                Item(ref=ref, value=value, source=sources.get(ref, unknown))
+                for kind, rows in objects.items()
+                for key, value in rows.items()
+                for ref in (ObjectRef(kind, key.namespace, key.name),)
+            )
             if not is_deciding:
-                twin.decide(placed)
+                twin.decide(decided)
             return twin
 
         return build
@@ -259,13 +258,6 @@ class Cluster:
             self.refused.pop(ref, None)
         self.refused.update({each.ref: each for each in refused if each.errors})
 
-    def _in_force(self) -> Iterator[ObjectRef]:
-        """What is declared, sorted by kind and name; blocked stand-ins do not count."""
-        for kind, table in OBJECT_TABLES.items():
-            for key, item in sorted(self.engine.rows(table).items()):
-                if not _is_stand_in(item):
-                    yield ObjectRef(kind, key.namespace, key.name)
-
     def _refs(self) -> Iterator[ObjectRef]:
         for kind, table in OBJECT_TABLES.items():
             for key in self.engine.rows(table):
@@ -356,6 +348,21 @@ class Cluster:
             key = NamespacedName(*text.split("/", 1)) if "/" in text else NamespacedName("", text)
             if ObjectRef(kind, key.namespace, key.name) not in kept:
                 yield key
+
+
+def _decisions(objects: Mapping[str, Mapping[NamespacedName, Any]], decided: DecisionEdits) -> Decisions:
+    """Objects by kind, and decisions by table, as what is to be recorded; blocked stand-ins were never accepted."""
+    return Decisions(
+        nodes={key.name: row for key, row in sorted(decided[NODE_DECISION].items())},
+        pods={str(key): row for key, row in sorted(decided[POD_DECISION].items())},
+        dns=dict(sorted(decided[DNS_DECISION].items())),
+        accepted={
+            ObjectRef(kind, key.namespace, key.name): item
+            for kind, rows in objects.items()
+            for key, item in sorted(rows.items())
+            if not _is_stand_in(item) and is_recorded(item)
+        },
+    )
 
 
 def _is_stand_in(item: Declared) -> bool:

@@ -224,7 +224,7 @@ class Keeper:
             view.put(Entry(revision=view.revision + 1, changes=plan.changes))
             meaning.keep(view.get)
         # Both states from one copy, so that what others change meanwhile is in neither.
-        return plan.answer(before.revision), before, await self.snapshots.changed(meaning, before.cluster.copying())
+        return plan.answer(before.revision), before, await self.snapshots.changed(before, meaning)
 
     async def snapshot(self) -> Snapshot:
         """A copy of the cluster that nobody changes, for questions that take long."""

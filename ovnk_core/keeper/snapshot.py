@@ -30,12 +30,13 @@ class Snapshot:
 
     def __init__(self, revision: int, cluster: Cluster) -> None:
         self.revision, self.cluster = revision, cluster
-        self._lock = threading.Lock()
+        self.lock = threading.RLock()
+        """For what is derived and keeps notes of its own."""
         self._derived: dict[str, Any] = {}
 
     def once(self, name: str, derive: Callable[[Cluster], T]) -> T:
         """What ``derive`` makes of the cluster, made when it is first asked for under this name."""
-        with self._lock:
+        with self.lock:
             if name not in self._derived:
                 self._derived[name] = derive(self.cluster)
             return cast(T, self._derived[name])
@@ -53,18 +54,20 @@ class Snapshots:
         """Of everything that is in force now."""
         async with self._making:
             async with self._lock:
-                mark, revision, build = self._plane.revision, self._history.revision, self._plane.cluster.copying()
-            if self._newest is None or self._newest[0] != mark:
-                # Two at a time would be one too many for the memory.
-                self._newest = None
-                self._newest = mark, Snapshot(revision, await anyio.to_thread.run_sync(build))
+                mark, revision = self._plane.revision, self._history.revision
+                if self._newest is not None and self._newest[0] == mark:
+                    return self._newest[1]
+                build = self._plane.cluster.copying()
+            # Two at a time would be one too many for the memory.
+            self._newest = None
+            self._newest = mark, Snapshot(revision, await anyio.to_thread.run_sync(build))
             return self._newest[1]
 
-    async def changed(self, meaning: Meaning, build: Callable[[], Cluster]) -> Cluster:
+    async def changed(self, before: Snapshot, meaning: Meaning) -> Cluster:
         """A copy to which ``meaning`` happened, on the server whose turn it would be."""
 
         def make() -> Cluster:
-            twin = build()
+            twin = before.cluster.copy()
             twin.is_deciding = True
             twin.apply(meaning.put.values(), meaning.gone, meaning.refused.values())
             return twin

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ovnk_client import Client, ClientError, Refused, Unavailable, reference
+from ovnk_client import Client, ClientError, Refused, reference
 from ovnk_wire import to_manifest
 
 from ovnk_core.cluster import Cluster

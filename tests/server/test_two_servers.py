@@ -126,10 +126,10 @@ async def test_fifty_clients_of_both_servers_lose_nothing(folder: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_a_writer_that_slept_past_its_lease_cannot_write(folder: Path) -> None:
-    """The first server is suspended with a transaction in its hand. Meanwhile the other writes the same change, and then
-    takes it back. When the first one wakes, its transaction must not bring the pod back."""
+    """The first server is suspended with a transaction in its hand. Meanwhile the other writes the same change, and
+    then takes it back. When the first one wakes, its transaction must not bring the pod back."""
     async with _pair(folder, "writer.before_transact=stop@4") as pair, pair.second.client() as two:
-        async with Client(pair.first.socket, deadline_s=5) as one:
+        async with Client(pair.first.socket, deadline_s=5) as one:  # two lives, not one
             await one.apply_and_wait(NODE)
             pushing = asyncio.create_task(_push(one))
             async with asyncio.timeout(20):

@@ -27,31 +27,31 @@ from ovnk_api.v1 import northbound_pb2 as ovnk__api_dot_v1_dot_northbound__pb2
 from ovnk_api.v1 import verdict_pb2 as ovnk__api_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ovnk_api/v1/diff.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\x1a\x1covnk_api/v1/northbound.proto\x1a\x19ovnk_api/v1/verdict.proto\"\xa3\x01\n\nChangePlan\x12*\n\x07objects\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectChange\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.ovnk_api.v1.RowCount\x12-\n\noperations\x18\x03 \x03(\x0b\x32\x19.ovnk_api.v1.RowOperation\x12\x13\n\x0bis_complete\x18\x04 \x01(\x08\"f\n\x0cObjectChange\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.Outcome\"Q\n\x08RowCount\x12\r\n\x05table\x18\x01 \x01(\t\x12\"\n\x04verb\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.RowVerb\x12\x12\n\noperations\x18\x03 \x01(\x05\"\xab\x01\n\nRuleChange\x12+\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x1b.ovnk_api.v1.RuleChangeKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\thidden_by\x18\x06 \x03(\x05\x42\t\n\x07_beforeB\x08\n\x06_after\"\x80\x02\n\x10\x43onnectionChange\x12\x31\n\x06\x63hange\x18\x01 \x01(\x0e\x32!.ovnk_api.v1.ConnectionChangeKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12)\n\tdirection\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.Direction\x12\x0c\n\x04pods\x18\x04 \x01(\x05\x12(\n\x07\x65xample\x18\x05 \x01(\x0b\x32\x17.ovnk_api.v1.Connection\x12!\n\x06\x62\x65\x66ore\x18\x06 \x01(\x0b\x32\x11.ovnk_api.v1.Step\x12 \n\x05\x61\x66ter\x18\x07 \x01(\x0b\x32\x11.ovnk_api.v1.Step\"q\n\nConnection\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\'\n\x08protocol\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_port*\x8c\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_CHANGED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x13\n\x0fOUTCOME_DELETED\x10\x04\x12\x12\n\x0eOUTCOME_ABSENT\x10\x05*\xbf\x01\n\x0eRuleChangeKind\x12 \n\x1cRULE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18RULE_CHANGE_KIND_REMOVED\x10\x01\x12\x1a\n\x16RULE_CHANGE_KIND_ADDED\x10\x02\x12\x1a\n\x16RULE_CHANGE_KIND_MOVED\x10\x03\x12\x19\n\x15RULE_CHANGE_KIND_DEAD\x10\x04\x12\x1a\n\x16RULE_CHANGE_KIND_ALIVE\x10\x05*\x84\x01\n\x14\x43onnectionChangeKind\x12&\n\"CONNECTION_CHANGE_KIND_UNSPECIFIED\x10\x00\x12!\n\x1d\x43ONNECTION_CHANGE_KIND_OPENED\x10\x01\x12!\n\x1d\x43ONNECTION_CHANGE_KIND_CLOSED\x10\x02*S\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INGRESS\x10\x01\x12\x14\n\x10\x44IRECTION_EGRESS\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ovnk_api/v1/diff.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\x1a\x1covnk_api/v1/northbound.proto\x1a\x19ovnk_api/v1/verdict.proto\"\xb8\x01\n\nChangePlan\x12*\n\x07objects\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectChange\x12%\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x15.ovnk_api.v1.RowCount\x12-\n\noperations\x18\x03 \x03(\x0b\x32\x19.ovnk_api.v1.RowOperation\x12\x13\n\x0bis_complete\x18\x04 \x01(\x08\x12\x13\n\x0bis_redacted\x18\x05 \x01(\x08\"f\n\x0cObjectChange\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.Outcome\"Q\n\x08RowCount\x12\r\n\x05table\x18\x01 \x01(\t\x12\"\n\x04verb\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.RowVerb\x12\x12\n\noperations\x18\x03 \x01(\x05\"\xab\x01\n\nRuleChange\x12+\n\x06\x63hange\x18\x01 \x01(\x0e\x32\x1b.ovnk_api.v1.RuleChangeKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\thidden_by\x18\x06 \x03(\x05\x42\t\n\x07_beforeB\x08\n\x06_after\"\x80\x02\n\x10\x43onnectionChange\x12\x31\n\x06\x63hange\x18\x01 \x01(\x0e\x32!.ovnk_api.v1.ConnectionChangeKind\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12)\n\tdirection\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.Direction\x12\x0c\n\x04pods\x18\x04 \x01(\x05\x12(\n\x07\x65xample\x18\x05 \x01(\x0b\x32\x17.ovnk_api.v1.Connection\x12!\n\x06\x62\x65\x66ore\x18\x06 \x01(\x0b\x32\x11.ovnk_api.v1.Step\x12 \n\x05\x61\x66ter\x18\x07 \x01(\x0b\x32\x11.ovnk_api.v1.Step\"q\n\nConnection\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\'\n\x08protocol\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x04 \x01(\x05H\x00\x88\x01\x01\x42\x07\n\x05_port*\x8c\x01\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n\x0fOUTCOME_CREATED\x10\x01\x12\x13\n\x0fOUTCOME_CHANGED\x10\x02\x12\x15\n\x11OUTCOME_UNCHANGED\x10\x03\x12\x13\n\x0fOUTCOME_DELETED\x10\x04\x12\x12\n\x0eOUTCOME_ABSENT\x10\x05*\xbf\x01\n\x0eRuleChangeKind\x12 \n\x1cRULE_CHANGE_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18RULE_CHANGE_KIND_REMOVED\x10\x01\x12\x1a\n\x16RULE_CHANGE_KIND_ADDED\x10\x02\x12\x1a\n\x16RULE_CHANGE_KIND_MOVED\x10\x03\x12\x19\n\x15RULE_CHANGE_KIND_DEAD\x10\x04\x12\x1a\n\x16RULE_CHANGE_KIND_ALIVE\x10\x05*\x84\x01\n\x14\x43onnectionChangeKind\x12&\n\"CONNECTION_CHANGE_KIND_UNSPECIFIED\x10\x00\x12!\n\x1d\x43ONNECTION_CHANGE_KIND_OPENED\x10\x01\x12!\n\x1d\x43ONNECTION_CHANGE_KIND_CLOSED\x10\x02*S\n\tDirection\x12\x19\n\x15\x44IRECTION_UNSPECIFIED\x10\x00\x12\x15\n\x11\x44IRECTION_INGRESS\x10\x01\x12\x14\n\x10\x44IRECTION_EGRESS\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.diff_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OUTCOME']._serialized_start=1022
-  _globals['_OUTCOME']._serialized_end=1162
-  _globals['_RULECHANGEKIND']._serialized_start=1165
-  _globals['_RULECHANGEKIND']._serialized_end=1356
-  _globals['_CONNECTIONCHANGEKIND']._serialized_start=1359
-  _globals['_CONNECTIONCHANGEKIND']._serialized_end=1491
-  _globals['_DIRECTION']._serialized_start=1493
-  _globals['_DIRECTION']._serialized_end=1576
+  _globals['_OUTCOME']._serialized_start=1043
+  _globals['_OUTCOME']._serialized_end=1183
+  _globals['_RULECHANGEKIND']._serialized_start=1186
+  _globals['_RULECHANGEKIND']._serialized_end=1377
+  _globals['_CONNECTIONCHANGEKIND']._serialized_start=1380
+  _globals['_CONNECTIONCHANGEKIND']._serialized_end=1512
+  _globals['_DIRECTION']._serialized_start=1514
+  _globals['_DIRECTION']._serialized_end=1597
   _globals['_CHANGEPLAN']._serialized_start=121
-  _globals['_CHANGEPLAN']._serialized_end=284
-  _globals['_OBJECTCHANGE']._serialized_start=286
-  _globals['_OBJECTCHANGE']._serialized_end=388
-  _globals['_ROWCOUNT']._serialized_start=390
-  _globals['_ROWCOUNT']._serialized_end=471
-  _globals['_RULECHANGE']._serialized_start=474
-  _globals['_RULECHANGE']._serialized_end=645
-  _globals['_CONNECTIONCHANGE']._serialized_start=648
-  _globals['_CONNECTIONCHANGE']._serialized_end=904
-  _globals['_CONNECTION']._serialized_start=906
-  _globals['_CONNECTION']._serialized_end=1019
+  _globals['_CHANGEPLAN']._serialized_end=305
+  _globals['_OBJECTCHANGE']._serialized_start=307
+  _globals['_OBJECTCHANGE']._serialized_end=409
+  _globals['_ROWCOUNT']._serialized_start=411
+  _globals['_ROWCOUNT']._serialized_end=492
+  _globals['_RULECHANGE']._serialized_start=495
+  _globals['_RULECHANGE']._serialized_end=666
+  _globals['_CONNECTIONCHANGE']._serialized_start=669
+  _globals['_CONNECTIONCHANGE']._serialized_end=925
+  _globals['_CONNECTION']._serialized_start=927
+  _globals['_CONNECTION']._serialized_end=1040
 # @@protoc_insertion_point(module_scope)

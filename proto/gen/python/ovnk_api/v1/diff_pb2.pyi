@@ -152,8 +152,11 @@ class ChangePlan(_message.Message):
     COUNTS_FIELD_NUMBER: _builtins.int
     OPERATIONS_FIELD_NUMBER: _builtins.int
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
     is_complete: _builtins.bool
-    """Whether operations holds all of them; counts always does."""
+    """Whether operations holds all that counts tells of."""
+    is_redacted: _builtins.bool
+    """Whether operations are left out of both, because the caller may not read whose rows they are about."""
     @_builtins.property
     def objects(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectChange]:
         """Objects that would be created, changed or deleted."""
@@ -173,10 +176,11 @@ class ChangePlan(_message.Message):
         counts: _abc.Iterable[Global___RowCount] | None = ...,
         operations: _abc.Iterable[_northbound_pb2.RowOperation] | None = ...,
         is_complete: _builtins.bool = ...,
+        is_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "is_complete", b"is_complete", "objects", b"objects", "operations", b"operations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "is_complete", b"is_complete", "is_redacted", b"is_redacted", "objects", b"objects", "operations", b"operations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -142,7 +142,7 @@ class DnsAnswer(_message.Message):
     FAMILY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name; for a wildcard rule the host name that was asked for."""
+    """The name as a rule has it: "www.example.com", or "*.example.com" with every address of every name it covers."""
     outcome: Global___DnsOutcome.ValueType
     """What asking led to."""
     family: Global___AddressFamily.ValueType

@@ -172,7 +172,7 @@ class Limits(_message.Message):
     max_page_size: _builtins.int
     """Objects of a page at most."""
     watch_lag: _builtins.int
-    """Events that a watch may lag behind before it ends with ResyncRequired."""
+    """Changes that a watch may lag behind before it ends with ResyncRequired."""
     concurrent_calls: _builtins.int
     """Calls that are served at one time."""
     @_builtins.property

@@ -100,13 +100,10 @@ class ListRowsResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last one."""
     revision: _builtins.int
     """The revision that all pages show."""
-    total_size: _builtins.int
-    """How many rows all pages hold together."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_northbound_pb2.Row]:
         """The rows."""
@@ -117,11 +114,10 @@ class ListRowsResponse(_message.Message):
         rows: _abc.Iterable[_northbound_pb2.Row] | None = ...,
         next_page_token: _builtins.str = ...,
         revision: _builtins.int = ...,
-        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revision", b"revision", "rows", b"rows", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "revision", b"revision", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -170,13 +166,10 @@ class ListFlowsResponse(_message.Message):
     FLOWS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
-    TOTAL_SIZE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """For the next page; empty on the last one."""
     revision: _builtins.int
     """The revision that all pages show."""
-    total_size: _builtins.int
-    """How many flows all pages hold together."""
     @_builtins.property
     def flows(self) -> _containers.RepeatedCompositeFieldContainer[_northbound_pb2.Flow]:
         """The flows."""
@@ -187,11 +180,10 @@ class ListFlowsResponse(_message.Message):
         flows: _abc.Iterable[_northbound_pb2.Flow] | None = ...,
         next_page_token: _builtins.str = ...,
         revision: _builtins.int = ...,
-        total_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "next_page_token", b"next_page_token", "revision", b"revision", "total_size", b"total_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flows", b"flows", "next_page_token", b"next_page_token", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

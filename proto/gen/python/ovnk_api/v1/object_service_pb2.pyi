@@ -230,7 +230,7 @@ class ApplyItem(_message.Message):
     """Whether the object must, may or must not be there already."""
     @_builtins.property
     def object(self) -> _object_pb2.Object:
-        """The object as it is to be: what it leaves out is not there. metadata.resource_version is a precondition if set."""
+        """The object as it is to be: what it leaves out is not there, except a status, which stays. metadata.resource_version is a precondition if set."""
 
     def __init__(
         self,
@@ -292,7 +292,7 @@ class ObjectResult(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     resource_version: _builtins.str
-    """Where its last change is; unchanged when nothing changed, empty when it is gone."""
+    """Where its last change is; as before when nothing changed, empty when it is gone or validate_only was set."""
     outcome: _diff_pb2.Outcome.ValueType
     """What happened to it."""
     @_builtins.property
@@ -371,7 +371,7 @@ class DeleteItem(_message.Message):
     """The resource_version that the object must be at. Empty: any."""
     @_builtins.property
     def reference(self) -> _meta_pb2.ObjectReference:
-        """Which object."""
+        """Which object. A Namespace takes everything in it along, and needs the right to delete every kind there."""
 
     def __init__(
         self,
@@ -400,7 +400,7 @@ class DeleteResponse(_message.Message):
     """The revision of the change; the present one when nothing changed or validate_only was set."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ObjectResult]:
-        """One for each item, in their order."""
+        """One for each item, in their order, then one for each object that went along with its namespace."""
 
     @_builtins.property
     def plan(self) -> _diff_pb2.ChangePlan:

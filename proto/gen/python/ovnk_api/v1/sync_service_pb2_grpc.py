@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class SyncServiceStub(object):
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     def __init__(self, channel):
@@ -45,7 +45,7 @@ class SyncServiceStub(object):
 
 class SyncServiceServicer(object):
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     def Sync(self, request_iterator, context):
@@ -74,7 +74,7 @@ def add_SyncServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SyncService(object):
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     @staticmethod

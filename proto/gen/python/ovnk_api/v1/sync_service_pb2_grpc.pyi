@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class SyncServiceStub:
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     @_typing.overload
@@ -43,7 +43,7 @@ class SyncServiceStub:
 @_typing.type_check_only
 class SyncServiceAsyncStub(SyncServiceStub):
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -54,7 +54,7 @@ class SyncServiceAsyncStub(SyncServiceStub):
 
 class SyncServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sources of truth. What a source states belongs to it, also what was applied by hand before; an object that belongs to
-    another source is refused and left as it is.
+    another source is refused and left as it is. A source has one stream: a later one ends the earlier with ABORTED.
     """
 
     @_abc_1.abstractmethod

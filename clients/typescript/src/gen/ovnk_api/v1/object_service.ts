@@ -151,7 +151,7 @@ export interface ApplyRequest {
 
 /** One object to create or change. */
 export interface ApplyItem {
-  /** The object as it is to be: what it leaves out is not there. metadata.resource_version is a precondition if set. */
+  /** The object as it is to be: what it leaves out is not there, except a status, which stays. metadata.resource_version is a precondition if set. */
   object:
     | Object
     | undefined;

@@ -1,0 +1,247 @@
+"""Questions, answers and comparisons as messages, without what the caller may not read.
+
+A step names the object that decides. Whoever may not read that object learns that something decides, not what; a step
+that names none is about the policies of one end's namespace, or about nodes. A verdict itself is never hidden from
+those who may ask.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ovnk_api.v1 import diff_pb2
+from ovnk_api.v1 import verdict_pb2 as pb
+
+from ovnk_core.analysis.connections import Connection
+from ovnk_core.analysis.diff import RuleChange
+from ovnk_core.errors import SchemaError
+from ovnk_core.terms.address import Address
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.port import Protocol
+from ovnk_core.trace.question import Answer, Leg, Question, Step, parse_question
+from ovnk_core.trace.scene import Scene
+from ovnk_core.trace.tracer import Engine
+from ovnk_server.access import Caller, PermissionDenied
+from ovnk_server.convert import reference
+
+REDACTED = "decided by an object you may not read"
+PROTOCOLS: Mapping[int, Protocol] = {
+    pb.PROTOCOL_UNSPECIFIED: "tcp",
+    pb.PROTOCOL_TCP: "tcp",
+    pb.PROTOCOL_UDP: "udp",
+    pb.PROTOCOL_SCTP: "sctp",
+    pb.PROTOCOL_ICMP: "icmp",
+}
+_PROTOCOL_NUMBERS: Mapping[str, pb.Protocol.ValueType] = {
+    "tcp": pb.PROTOCOL_TCP,
+    "udp": pb.PROTOCOL_UDP,
+    "sctp": pb.PROTOCOL_SCTP,
+    "icmp": pb.PROTOCOL_ICMP,
+}
+_ENGINES: Mapping[int, Engine] = {
+    pb.ENGINE_INTENT: "intent",
+    pb.ENGINE_FAST: "fast",
+    pb.ENGINE_FLOWS: "flows",
+    pb.ENGINE_BOTH: "both",
+    pb.ENGINE_ALL: "all",
+}
+_VERDICTS: Mapping[str, pb.Verdict.ValueType] = {
+    "allow": pb.VERDICT_ALLOW,
+    "drop": pb.VERDICT_DROP,
+    "reject": pb.VERDICT_REJECT,
+    "mixed": pb.VERDICT_MIXED,
+}
+_PATHS: Mapping[str, pb.PathKind.ValueType] = {
+    "same-node": pb.PATH_KIND_SAME_NODE,
+    "overlay": pb.PATH_KIND_OVERLAY,
+    "vxlan": pb.PATH_KIND_VXLAN,
+    "external": pb.PATH_KIND_EXTERNAL,
+    "host": pb.PATH_KIND_HOST,
+    "multicast": pb.PATH_KIND_MULTICAST,
+}
+_TRANSPORTS: Mapping[str, pb.Transport.ValueType] = {
+    "local": pb.TRANSPORT_LOCAL,
+    "geneve": pb.TRANSPORT_GENEVE,
+    "vxlan": pb.TRANSPORT_VXLAN,
+    "underlay": pb.TRANSPORT_UNDERLAY,
+}
+_WRITTEN_AT = re.compile(r"#/[0-9]+/spec/(ingress|egress)/([0-9]+)")
+
+# ------------------------------------------------------------------------------------------- questions
+
+
+def read_question(message: pb.Question) -> Question:
+    """Raises QuestionError, or SchemaError for a protocol there is not."""
+    port = message.port if message.HasField("port") else None
+    return parse_question(message.source, message.target, read_protocol(message.protocol), port)
+
+
+def read_protocol(number: int, field: str = "protocol") -> Protocol:
+    """Raises SchemaError."""
+    if number not in PROTOCOLS:
+        raise SchemaError("no such protocol", path=field, value=str(number))
+    return PROTOCOLS[number]
+
+
+def read_engine(number: int, default: Engine) -> Engine:
+    """Raises SchemaError."""
+    if number == pb.ENGINE_UNSPECIFIED:
+        return default
+    if number not in _ENGINES:
+        raise SchemaError("no such engine", path="question.engine", value=str(number))
+    return _ENGINES[number]
+
+
+def check_question(question: Question, scene: Scene, who: Caller) -> None:
+    """Whether ``who`` may ask. Raises PermissionDenied with the same words whether or not an end exists.
+
+    Pods that are named must be in namespaces that the caller may trace. An address is answered for its pod's namespace
+    if it is a source, and by that of the target if it is nobody's.
+    """
+    named = [end for end in (question.source, question.target) if isinstance(end, NamespacedName)]
+    for end in named:
+        who.require("trace", "Pod", end.namespace)
+    if isinstance(question.source, NamespacedName):
+        return
+    found = scene.by_address.get(question.source)
+    if found is None and named:
+        return
+    if found is None and isinstance(question.target, Address):
+        found = scene.by_address.get(question.target)
+    if not who.may("trace", "Pod", found.key.namespace if found is not None else ""):
+        raise PermissionDenied(f"{who.identity or 'nobody'} may not trace from {question.source}")
+
+
+# ------------------------------------------------------------------------------------------- answers
+
+
+class Reader:
+    """Writes answers for one caller."""
+
+    def __init__(self, who: Caller) -> None:
+        self._sees = who.visible("get")
+
+    def answer(self, found: Answer, scene: Scene, question: Question, revision: int) -> pb.Answer:
+        namespaces = _namespaces(scene, question)
+        steps = [self.step(step, namespaces) for step in found.steps]
+        legs = [self._leg(leg, scene) for leg in found.legs]
+        hidden = any(step.is_redacted for step in steps)
+        texts = dict.fromkeys(step.text for step in steps if step.text)
+        return pb.Answer(
+            verdict=_VERDICTS[found.verdict],
+            reason="; ".join(texts) if hidden else found.reason,
+            path=_PATHS[found.path],
+            legs=legs,
+            steps=steps,
+            incomplete=found.incomplete,
+            revision=revision,
+            is_redacted=hidden or any(not leg.source or not leg.target for leg in legs),
+        )
+
+    def step(self, found: Step, namespaces: Mapping[str, str]) -> pb.Step:
+        """``namespaces``: of the ends, by direction."""
+        plain = pb.Step(stage=found.stage, verdict=_VERDICTS[found.verdict])
+        if not self._sees(found.object or _subject(found.stage, namespaces)):
+            plain.text, plain.is_redacted = REDACTED, True
+            return plain
+        plain.text, plain.field_path = found.text, _field_path(found.source)
+        if found.object is not None:
+            plain.object.CopyFrom(reference(found.object))
+        if found.rule is not None:
+            plain.rule = found.rule
+        return plain
+
+    def _leg(self, leg: Leg, scene: Scene) -> pb.Leg:
+        return pb.Leg(
+            source=self._place(leg.source, scene),
+            target=self._place(leg.target, scene),
+            transport=_TRANSPORTS[leg.transport],
+            is_encrypted=leg.encrypted,
+        )
+
+    def _place(self, name: str, scene: Scene) -> str:
+        return "" if name in scene.places and not self._sees(ObjectRef("Node", "", name)) else name
+
+    # ------------------------------------------------------------------ comparisons
+
+    def connections(self, found: Iterable[Connection]) -> tuple[list[diff_pb2.ConnectionChange], bool]:
+        """Those whose pods the caller may read, and whether there are others."""
+        all_of_them = list(found)
+        seen = [each for each in all_of_them if all(map(self._sees_end, (each.source, each.target)))]
+        return [self._connection(each) for each in seen], len(seen) < len(all_of_them)
+
+    def _sees_end(self, end: NamespacedName | Address) -> bool:
+        return not isinstance(end, NamespacedName) or self._sees(ObjectRef("Pod", end.namespace, end.name))
+
+    def _connection(self, each: Connection) -> diff_pb2.ConnectionChange:
+        namespaces = {
+            "egress": each.source.namespace if isinstance(each.source, NamespacedName) else "",
+            "ingress": each.target.namespace if isinstance(each.target, NamespacedName) else "",
+        }
+        is_opened, is_egress = each.change == "opened", each.direction == "Egress"
+        return diff_pb2.ConnectionChange(
+            change=diff_pb2.CONNECTION_CHANGE_KIND_OPENED if is_opened else diff_pb2.CONNECTION_CHANGE_KIND_CLOSED,
+            namespace=each.namespace,
+            direction=diff_pb2.DIRECTION_EGRESS if is_egress else diff_pb2.DIRECTION_INGRESS,
+            pods=each.pods,
+            example=diff_pb2.Connection(
+                source=str(each.source),
+                target=str(each.target),
+                protocol=_PROTOCOL_NUMBERS[each.protocol],
+                port=each.port,
+            ),
+            before=self.step(each.before, namespaces),
+            after=self.step(each.after, namespaces),
+        )
+
+    def rules(self, found: Iterable[RuleChange]) -> tuple[list[diff_pb2.RuleChange], bool]:
+        """Rules of firewalls that the caller may read, and whether there are others."""
+        all_of_them = list(found)
+        seen = [each for each in all_of_them if self._sees(ObjectRef("EgressFirewall", each.namespace, "default"))]
+        return [_rule_change(each) for each in seen], len(seen) < len(all_of_them)
+
+
+_RULE_CHANGES: Mapping[str, diff_pb2.RuleChangeKind.ValueType] = {
+    "removed": diff_pb2.RULE_CHANGE_KIND_REMOVED,
+    "added": diff_pb2.RULE_CHANGE_KIND_ADDED,
+    "moved": diff_pb2.RULE_CHANGE_KIND_MOVED,
+    "dead": diff_pb2.RULE_CHANGE_KIND_DEAD,
+    "alive": diff_pb2.RULE_CHANGE_KIND_ALIVE,
+}
+
+
+def _rule_change(each: RuleChange) -> diff_pb2.RuleChange:
+    return diff_pb2.RuleChange(
+        change=_RULE_CHANGES[each.change],
+        namespace=each.namespace,
+        before=each.before,
+        after=each.after,
+        text=each.text,
+        hidden_by=each.hidden_by,
+    )
+
+
+def _namespaces(scene: Scene, question: Question) -> dict[str, str]:
+    return {"egress": _namespace(scene, question.source), "ingress": _namespace(scene, question.target)}
+
+
+def _namespace(scene: Scene, end: NamespacedName | Address) -> str:
+    if isinstance(end, NamespacedName):
+        return end.namespace
+    found = scene.by_address.get(end)
+    return found.key.namespace if found is not None else ""
+
+
+def _subject(stage: str, namespaces: Mapping[str, str]) -> ObjectRef:
+    """What a step is about that names no object: absent policies of an end, else nodes and the way between them."""
+    if stage in namespaces:
+        return ObjectRef("NetworkPolicy", namespaces[stage], "")
+    return ObjectRef("Node", "", "")
+
+
+def _field_path(source: str) -> str:
+    """Where a rule stands in its manifest, of the place it is written at."""
+    found: Any = _WRITTEN_AT.search(source)
+    return f"spec.{found[1]}[{found[2]}]" if found else ""
