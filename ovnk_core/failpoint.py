@@ -2,7 +2,8 @@
 
 ``failpoint("name")`` does nothing until something is armed under that name, which only tests do: the environment
 variable ``OVNK_FAILPOINTS`` (``name=kill``, ``name=stop@3``, comma separated) ends the process there as kill -9 would,
-or suspends it as SIGSTOP does, at the visit that is named or else the first. Cost when nothing is armed: one call and one look into an empty dict.
+or suspends it as SIGSTOP does, at the visit that is named or else the first. Cost when nothing is armed: one call and
+one look into an empty dict.
 """
 
 from __future__ import annotations

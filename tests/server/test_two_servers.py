@@ -128,36 +128,39 @@ async def test_fifty_clients_of_both_servers_lose_nothing(folder: Path) -> None:
 async def test_a_writer_that_slept_past_its_lease_cannot_write(folder: Path) -> None:
     """The first server is suspended with a transaction in its hand. Meanwhile the other writes the same change, and
     then takes it back. When the first one wakes, its transaction must not bring the pod back."""
-    async with _pair(folder, "writer.before_transact=stop@4") as pair, pair.second.client() as two:
-        async with Client(pair.first.socket, deadline_s=5) as one:  # two lives, not one
-            await one.apply_and_wait(NODE)
-            pushing = asyncio.create_task(_push(one))
-            async with asyncio.timeout(20):
-                while not pair.first.daemon.is_stopped:
-                    await asyncio.sleep(0.01)
-            before = await _until_writer(two, "second")
-            await pair.until({each.pod.metadata.name async for each in two.objects("Pod")})
-            gone = [reference("Pod", each.pod.metadata.name, "shop") async for each in two.objects("Pod")]
-            assert gone, "the change that the first one was about to write"
-            await two.delete(gone)
-            await pair.until(set())
-            seen = pair.northbound.changes()
-            pair.first.daemon.resume()
-            pushing.cancel()
-            await asyncio.gather(pushing, return_exceptions=True)
-            assert await _until_writer(one, "second") == before, "it knows that its turn is over"
-            answer = await two.apply(_pod("last"))
-            assert (await two.wait(answer.revision, "programmed")).is_reached
-            await pair.until({"last"})
-            names = set()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    async for changes in seen:
-                        for uuid, old in changes.get("Logical_Switch_Port", {}).items():
-                            row = old or pair.northbound.rows("Logical_Switch_Port").get(uuid) or {}
-                            names.add(str(row.get("name")))
-            assert names <= {"shop_last"}, "the first one wrote after its turn"
-            assert (await one.get("Pod", "last", namespace="shop")).pod.status.pod_ip, "and it follows again"
+    async with (
+        _pair(folder, "writer.before_transact=stop@4") as pair,
+        pair.second.client() as two,
+        Client(pair.first.socket, deadline_s=5) as one,
+    ):
+        await one.apply_and_wait(NODE)
+        pushing = asyncio.create_task(_push(one))
+        async with asyncio.timeout(20):
+            while not pair.first.daemon.is_stopped:
+                await asyncio.sleep(0.01)
+        before = await _until_writer(two, "second")
+        await pair.until({each.pod.metadata.name async for each in two.objects("Pod")})
+        gone = [reference("Pod", each.pod.metadata.name, "shop") async for each in two.objects("Pod")]
+        assert gone, "the change that the first one was about to write"
+        await two.delete(gone)
+        await pair.until(set())
+        seen = pair.northbound.changes()
+        pair.first.daemon.resume()
+        pushing.cancel()
+        await asyncio.gather(pushing, return_exceptions=True)
+        assert await _until_writer(one, "second") == before, "it knows that its turn is over"
+        answer = await two.apply(_pod("last"))
+        assert (await two.wait(answer.revision, "programmed")).is_reached
+        await pair.until({"last"})
+        names = set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                async for changes in seen:
+                    for uuid, old in changes.get("Logical_Switch_Port", {}).items():
+                        row = old or pair.northbound.rows("Logical_Switch_Port").get(uuid) or {}
+                        names.add(str(row.get("name")))
+        assert names <= {"shop_last"}, "the first one wrote after its turn"
+        assert (await one.get("Pod", "last", namespace="shop")).pod.status.pod_ip, "and it follows again"
 
 
 async def _push(client: Client) -> None:
