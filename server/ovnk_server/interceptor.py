@@ -16,6 +16,7 @@ import inspect
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -223,11 +224,12 @@ class Gate(grpc.aio.ServerInterceptor):
                 if not is_generator:
                     call.response = await behaviour(asked, context)
                     return
-                async for each in behaviour(asked, context):
-                    await context.write(each)
-                    call.response = each
-                    if call.audit is not None:
-                        call.audit.answered(each)
+                async with aclosing(behaviour(asked, context)) as answers:
+                    async for each in answers:
+                        await context.write(each)
+                        call.response = each
+                        if call.audit is not None:
+                            call.audit.answered(each)
 
         async def served(requests: AsyncIterator[Arrived], context: Any) -> Any:
             call = Call(method, context.peer())

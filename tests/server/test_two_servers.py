@@ -120,6 +120,8 @@ async def test_fifty_clients_of_both_servers_lose_nothing(folder: Path) -> None:
         answers = await asyncio.gather(*(clients[n % 2].apply(_pod(f"p{n}")) for n in range(50)))
         assert len({answer.revision for answer in answers}) == 50
         await pair.until({f"p{n}" for n in range(50)})
+        # Decisions reach the follower with the log, a moment after the rows that rest on them.
+        await two.wait((await one.status()).accepted_revision, "accepted")
         addresses = {each.pod.status.pod_ip async for each in two.objects("Pod")}
         assert len(addresses) == 50
 

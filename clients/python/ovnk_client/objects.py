@@ -95,7 +95,6 @@ class ObjectCalls(Connection):
         mode: Mode = "apply",
         validate_only: bool = False,
         request_id: str = "",
-        allow_prune: bool = False,
     ) -> ApplyResponse:
         """Create or change objects, all or none; durable when this returns.
 
@@ -108,7 +107,6 @@ class ObjectCalls(Connection):
             items=_items(objects, mode),
             validate_only=validate_only,
             request_id=_request_id(request_id, validate_only),
-            allow_prune=allow_prune,
         )
         return await self.ask(self._objects.Apply, request)
 
@@ -119,7 +117,6 @@ class ObjectCalls(Connection):
         validate_only: bool = False,
         request_id: str = "",
         allow_missing: bool = False,
-        allow_prune: bool = False,
     ) -> DeleteResponse:
         """Delete objects, all or none; a namespace takes everything in it along. ``reference`` makes what names an
         object. Raises NotFound unless ``allow_missing``, Conflict."""
@@ -129,7 +126,6 @@ class ObjectCalls(Connection):
             validate_only=validate_only,
             request_id=_request_id(request_id, validate_only),
             allow_missing=allow_missing,
-            allow_prune=allow_prune,
         )
         return await self.ask(self._objects.Delete, request)
 

@@ -35,8 +35,6 @@ export interface ChangeOptions extends CallOptions {
   validateOnly?: boolean;
   /** The same id gets the same answer for 24 hours, and is carried out once. Made up when left out. */
   requestId?: string;
-  /** Lift the limit on how many rows one change may delete. */
-  allowPrune?: boolean;
 }
 
 export interface ApplyOptions extends ChangeOptions {
@@ -124,8 +122,8 @@ export class Client {
   async apply(objects: Given | readonly Given[], options: ApplyOptions = {}): Promise<v1.ApplyResponse> {
     const mode = MODES[options.mode ?? "apply"];
     const items = asObjects(many(objects)).map((object) => ({ object, etag: "", mode }));
-    const { validateOnly = false, allowPrune = false } = options;
-    const request = { items, validateOnly, allowPrune, requestId: requestIdOf(options) };
+    const { validateOnly = false } = options;
+    const request = { items, validateOnly, requestId: requestIdOf(options) };
     return this.connection.ask(v1.ObjectServiceService.apply, request, options);
   }
 
@@ -157,8 +155,8 @@ export class Client {
     const items = many(references).map((each) =>
       "reference" in each ? each : { reference: each, resourceVersion: "" },
     );
-    const { validateOnly = false, allowPrune = false, allowMissing = false } = options;
-    const request = { items, validateOnly, allowPrune, allowMissing, requestId: requestIdOf(options) };
+    const { validateOnly = false, allowMissing = false } = options;
+    const request = { items, validateOnly, allowMissing, requestId: requestIdOf(options) };
     return this.connection.ask(v1.ObjectServiceService.delete, request, options);
   }
 

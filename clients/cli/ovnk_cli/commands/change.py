@@ -41,7 +41,6 @@ def order_options(*, has_dry_run: bool = True) -> Callable[[F], F]:
                     show_default=True,
                     help="programmed: in the northbound; realized: translated by northd; enforced: on every chassis.",
                 ),
-                click.option("--allow-prune", is_flag=True, help="Lift the limit on how many rows one change deletes."),
                 timeout_option(says="Bounds each call, and the wait."),
                 server_options,
             )
@@ -60,7 +59,6 @@ def taken_order(given: dict[str, Any], output: str) -> Order:
     return Order(
         output=output,
         is_dry=given.pop("dry_run", "none") == "server",
-        allow_prune=given.pop("allow_prune"),
         stage=stage if is_waiting else None,
         timeout_s=given.pop("timeout"),
     )

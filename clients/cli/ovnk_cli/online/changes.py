@@ -38,7 +38,6 @@ class Order(Value, frozen=True, kw_only=True):
 
     output: str = "table"
     is_dry: bool = False
-    allow_prune: bool = False
     stage: StageName | None = None
     timeout_s: float = 30.0
 
@@ -47,9 +46,7 @@ async def apply_stated(client: Client, stated: Sequence[Stated], mode: Mode, ord
     """Apply what files state; the exit status. Raises ServerSaid with the lines of what is refused."""
     answer = await _placed(
         stated,
-        lambda: client.apply(
-            [each.item for each in stated], mode=mode, validate_only=order.is_dry, allow_prune=order.allow_prune
-        ),
+        lambda: client.apply([each.item for each in stated], mode=mode, validate_only=order.is_dry),
     )
     return await tell_applied(client, answer, order, changed="replaced" if mode == "replace" else "configured")
 
@@ -155,7 +152,6 @@ async def delete(client: Client, doomed: Doomed, selection: Selection, order: Or
             references,
             validate_only=order.is_dry,
             allow_missing=doomed.ignores_missing,
-            allow_prune=order.allow_prune,
         )
     except NotFound:
         await _tell_missing(client, references, selection)

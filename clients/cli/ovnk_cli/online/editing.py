@@ -55,7 +55,7 @@ def edit(server: Server, kind: Kind, name: str, namespace: str | None, *, order:
 
     async def send(client: Client) -> int:
         try:
-            answer = await client.apply([items[0].item], mode="replace", allow_prune=order.allow_prune)
+            answer = await client.apply([items[0].item], mode="replace")
         except ClientError as error:
             _keep(error, items[0], file)
         file.unlink()

@@ -28,15 +28,15 @@ from ovnk_api.v1 import meta_pb2 as ovnk__api_dot_v1_dot_meta__pb2
 from ovnk_api.v1 import object_pb2 as ovnk__api_dot_v1_dot_object__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ovnk_api/v1/object_service.proto\x12\x0bovnk_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16ovnk_api/v1/diff.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x18ovnk_api/v1/object.proto\"=\n\nGetRequest\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\"D\n\x0bGetResponse\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x85\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\x12\x16\n\x0e\x66ield_selector\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"_\n\x0cListResponse\x12$\n\x07objects\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"u\n\x0c\x41pplyRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.ovnk_api.v1.ApplyItem\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x13\n\x0b\x61llow_prune\x18\x04 \x01(\x08\"d\n\tApplyItem\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12$\n\x04mode\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.ApplyMode\"t\n\rApplyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectResult\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.ChangePlan\"\x92\x01\n\x0cObjectResult\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\x12%\n\x07outcome\x18\x03 \x01(\x0e\x32\x14.ovnk_api.v1.Outcome\x12\x10\n\x08warnings\x18\x04 \x03(\t\"\x8e\x01\n\rDeleteRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.DeleteItem\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\x12\x13\n\x0b\x61llow_prune\x18\x05 \x01(\x08\"W\n\nDeleteItem\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\"u\n\x0e\x44\x65leteResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectResult\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.ChangePlan\"\xdc\x01\n\x0cWatchRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\x12\x1c\n\x0fresume_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x34\n\x11\x62ookmark_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csend_initial\x18\x06 \x01(\x08H\x01\x88\x01\x01\x42\x12\n\x10_resume_revisionB\x0f\n\r_send_initial\"\xe4\x02\n\rWatchResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x0b\x32\x17.ovnk_api.v1.WatchAddedH\x00\x12.\n\x08modified\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.WatchModifiedH\x00\x12,\n\x07\x64\x65leted\x18\x04 \x01(\x0b\x32\x19.ovnk_api.v1.WatchDeletedH\x00\x12.\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32\x1a.ovnk_api.v1.WatchBookmarkH\x00\x12*\n\x06synced\x18\x06 \x01(\x0b\x32\x18.ovnk_api.v1.WatchSyncedH\x00\x12;\n\x0fresync_required\x18\x07 \x01(\x0b\x32 .ovnk_api.v1.WatchResyncRequiredH\x00\x12\x17\n\x0fresume_revision\x18\x08 \x01(\x03\x42\x07\n\x05\x65vent\"1\n\nWatchAdded\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"4\n\rWatchModified\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"3\n\x0cWatchDeleted\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"\x0f\n\rWatchBookmark\"\x1e\n\x0bWatchSynced\x12\x0f\n\x07objects\x18\x01 \x01(\x05\"%\n\x13WatchResyncRequired\x12\x0e\n\x06reason\x18\x01 \x01(\t*v\n\tApplyMode\x12\x1a\n\x16\x41PPLY_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41PPLY_MODE_APPLY\x10\x01\x12\x1a\n\x16\x41PPLY_MODE_CREATE_ONLY\x10\x02\x12\x1b\n\x17\x41PPLY_MODE_REPLACE_ONLY\x10\x03\x32\xcb\x02\n\rObjectService\x12\x38\n\x03Get\x12\x17.ovnk_api.v1.GetRequest\x1a\x18.ovnk_api.v1.GetResponse\x12;\n\x04List\x12\x18.ovnk_api.v1.ListRequest\x1a\x19.ovnk_api.v1.ListResponse\x12>\n\x05\x41pply\x12\x19.ovnk_api.v1.ApplyRequest\x1a\x1a.ovnk_api.v1.ApplyResponse\x12\x41\n\x06\x44\x65lete\x12\x1a.ovnk_api.v1.DeleteRequest\x1a\x1b.ovnk_api.v1.DeleteResponse\x12@\n\x05Watch\x12\x19.ovnk_api.v1.WatchRequest\x1a\x1a.ovnk_api.v1.WatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ovnk_api/v1/object_service.proto\x12\x0bovnk_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x16ovnk_api/v1/diff.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x18ovnk_api/v1/object.proto\"=\n\nGetRequest\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\"D\n\x0bGetResponse\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x85\x01\n\x0bListRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\x12\x16\n\x0e\x66ield_selector\x18\x04 \x01(\t\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"_\n\x0cListResponse\x12$\n\x07objects\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Object\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"`\n\x0c\x41pplyRequest\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.ovnk_api.v1.ApplyItem\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"d\n\tApplyItem\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12$\n\x04mode\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.ApplyMode\"t\n\rApplyResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectResult\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.ChangePlan\"\x92\x01\n\x0cObjectResult\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\x12%\n\x07outcome\x18\x03 \x01(\x0e\x32\x14.ovnk_api.v1.Outcome\x12\x10\n\x08warnings\x18\x04 \x03(\t\"y\n\rDeleteRequest\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.DeleteItem\x12\x15\n\rvalidate_only\x18\x02 \x01(\x08\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x15\n\rallow_missing\x18\x04 \x01(\x08\"W\n\nDeleteItem\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\"u\n\x0e\x44\x65leteResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectResult\x12%\n\x04plan\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.ChangePlan\"\xdc\x01\n\x0cWatchRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x16\n\x0elabel_selector\x18\x03 \x01(\t\x12\x1c\n\x0fresume_revision\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x34\n\x11\x62ookmark_interval\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x0csend_initial\x18\x06 \x01(\x08H\x01\x88\x01\x01\x42\x12\n\x10_resume_revisionB\x0f\n\r_send_initial\"\xe4\x02\n\rWatchResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12(\n\x05\x61\x64\x64\x65\x64\x18\x02 \x01(\x0b\x32\x17.ovnk_api.v1.WatchAddedH\x00\x12.\n\x08modified\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.WatchModifiedH\x00\x12,\n\x07\x64\x65leted\x18\x04 \x01(\x0b\x32\x19.ovnk_api.v1.WatchDeletedH\x00\x12.\n\x08\x62ookmark\x18\x05 \x01(\x0b\x32\x1a.ovnk_api.v1.WatchBookmarkH\x00\x12*\n\x06synced\x18\x06 \x01(\x0b\x32\x18.ovnk_api.v1.WatchSyncedH\x00\x12;\n\x0fresync_required\x18\x07 \x01(\x0b\x32 .ovnk_api.v1.WatchResyncRequiredH\x00\x12\x17\n\x0fresume_revision\x18\x08 \x01(\x03\x42\x07\n\x05\x65vent\"1\n\nWatchAdded\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"4\n\rWatchModified\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"3\n\x0cWatchDeleted\x12#\n\x06object\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Object\"\x0f\n\rWatchBookmark\"\x1e\n\x0bWatchSynced\x12\x0f\n\x07objects\x18\x01 \x01(\x05\"%\n\x13WatchResyncRequired\x12\x0e\n\x06reason\x18\x01 \x01(\t*v\n\tApplyMode\x12\x1a\n\x16\x41PPLY_MODE_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41PPLY_MODE_APPLY\x10\x01\x12\x1a\n\x16\x41PPLY_MODE_CREATE_ONLY\x10\x02\x12\x1b\n\x17\x41PPLY_MODE_REPLACE_ONLY\x10\x03\x32\xcb\x02\n\rObjectService\x12\x38\n\x03Get\x12\x17.ovnk_api.v1.GetRequest\x1a\x18.ovnk_api.v1.GetResponse\x12;\n\x04List\x12\x18.ovnk_api.v1.ListRequest\x1a\x19.ovnk_api.v1.ListResponse\x12>\n\x05\x41pply\x12\x19.ovnk_api.v1.ApplyRequest\x1a\x1a.ovnk_api.v1.ApplyResponse\x12\x41\n\x06\x44\x65lete\x12\x1a.ovnk_api.v1.DeleteRequest\x1a\x1b.ovnk_api.v1.DeleteResponse\x12@\n\x05Watch\x12\x19.ovnk_api.v1.WatchRequest\x1a\x1a.ovnk_api.v1.WatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.object_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPLYMODE']._serialized_start=2190
-  _globals['_APPLYMODE']._serialized_end=2308
+  _globals['_APPLYMODE']._serialized_start=2147
+  _globals['_APPLYMODE']._serialized_end=2265
   _globals['_GETREQUEST']._serialized_start=155
   _globals['_GETREQUEST']._serialized_end=216
   _globals['_GETRESPONSE']._serialized_start=218
@@ -46,35 +46,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTRESPONSE']._serialized_start=424
   _globals['_LISTRESPONSE']._serialized_end=519
   _globals['_APPLYREQUEST']._serialized_start=521
-  _globals['_APPLYREQUEST']._serialized_end=638
-  _globals['_APPLYITEM']._serialized_start=640
-  _globals['_APPLYITEM']._serialized_end=740
-  _globals['_APPLYRESPONSE']._serialized_start=742
-  _globals['_APPLYRESPONSE']._serialized_end=858
-  _globals['_OBJECTRESULT']._serialized_start=861
-  _globals['_OBJECTRESULT']._serialized_end=1007
-  _globals['_DELETEREQUEST']._serialized_start=1010
-  _globals['_DELETEREQUEST']._serialized_end=1152
-  _globals['_DELETEITEM']._serialized_start=1154
-  _globals['_DELETEITEM']._serialized_end=1241
-  _globals['_DELETERESPONSE']._serialized_start=1243
-  _globals['_DELETERESPONSE']._serialized_end=1360
-  _globals['_WATCHREQUEST']._serialized_start=1363
-  _globals['_WATCHREQUEST']._serialized_end=1583
-  _globals['_WATCHRESPONSE']._serialized_start=1586
-  _globals['_WATCHRESPONSE']._serialized_end=1942
-  _globals['_WATCHADDED']._serialized_start=1944
-  _globals['_WATCHADDED']._serialized_end=1993
-  _globals['_WATCHMODIFIED']._serialized_start=1995
-  _globals['_WATCHMODIFIED']._serialized_end=2047
-  _globals['_WATCHDELETED']._serialized_start=2049
-  _globals['_WATCHDELETED']._serialized_end=2100
-  _globals['_WATCHBOOKMARK']._serialized_start=2102
-  _globals['_WATCHBOOKMARK']._serialized_end=2117
-  _globals['_WATCHSYNCED']._serialized_start=2119
-  _globals['_WATCHSYNCED']._serialized_end=2149
-  _globals['_WATCHRESYNCREQUIRED']._serialized_start=2151
-  _globals['_WATCHRESYNCREQUIRED']._serialized_end=2188
-  _globals['_OBJECTSERVICE']._serialized_start=2311
-  _globals['_OBJECTSERVICE']._serialized_end=2642
+  _globals['_APPLYREQUEST']._serialized_end=617
+  _globals['_APPLYITEM']._serialized_start=619
+  _globals['_APPLYITEM']._serialized_end=719
+  _globals['_APPLYRESPONSE']._serialized_start=721
+  _globals['_APPLYRESPONSE']._serialized_end=837
+  _globals['_OBJECTRESULT']._serialized_start=840
+  _globals['_OBJECTRESULT']._serialized_end=986
+  _globals['_DELETEREQUEST']._serialized_start=988
+  _globals['_DELETEREQUEST']._serialized_end=1109
+  _globals['_DELETEITEM']._serialized_start=1111
+  _globals['_DELETEITEM']._serialized_end=1198
+  _globals['_DELETERESPONSE']._serialized_start=1200
+  _globals['_DELETERESPONSE']._serialized_end=1317
+  _globals['_WATCHREQUEST']._serialized_start=1320
+  _globals['_WATCHREQUEST']._serialized_end=1540
+  _globals['_WATCHRESPONSE']._serialized_start=1543
+  _globals['_WATCHRESPONSE']._serialized_end=1899
+  _globals['_WATCHADDED']._serialized_start=1901
+  _globals['_WATCHADDED']._serialized_end=1950
+  _globals['_WATCHMODIFIED']._serialized_start=1952
+  _globals['_WATCHMODIFIED']._serialized_end=2004
+  _globals['_WATCHDELETED']._serialized_start=2006
+  _globals['_WATCHDELETED']._serialized_end=2057
+  _globals['_WATCHBOOKMARK']._serialized_start=2059
+  _globals['_WATCHBOOKMARK']._serialized_end=2074
+  _globals['_WATCHSYNCED']._serialized_start=2076
+  _globals['_WATCHSYNCED']._serialized_end=2106
+  _globals['_WATCHRESYNCREQUIRED']._serialized_start=2108
+  _globals['_WATCHRESYNCREQUIRED']._serialized_end=2145
+  _globals['_OBJECTSERVICE']._serialized_start=2268
+  _globals['_OBJECTSERVICE']._serialized_end=2599
 # @@protoc_insertion_point(module_scope)

@@ -186,15 +186,12 @@ class ApplyRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
-    ALLOW_PRUNE_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Change nothing; say what would be changed."""
     request_id: _builtins.str
     """Chosen by the caller, a UUID for instance. The same request with the same id gets the same answer for 24 hours, and
     is carried out once. Empty: not remembered.
     """
-    allow_prune: _builtins.bool
-    """Lift the limit on how many rows one change may delete."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyItem]:
         """The objects, each at most once."""
@@ -205,11 +202,10 @@ class ApplyRequest(_message.Message):
         items: _abc.Iterable[Global___ApplyItem] | None = ...,
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
-        allow_prune: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_prune", b"allow_prune", "items", b"items", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,15 +325,12 @@ class DeleteRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
-    ALLOW_PRUNE_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Change nothing; say what would be changed."""
     request_id: _builtins.str
     """As in ApplyRequest."""
     allow_missing: _builtins.bool
     """Do not fail with NOT_FOUND because of an object that is not there."""
-    allow_prune: _builtins.bool
-    """Lift the limit on how many rows one change may delete."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeleteItem]:
         """The objects, each at most once."""
@@ -349,11 +342,10 @@ class DeleteRequest(_message.Message):
         validate_only: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         allow_missing: _builtins.bool = ...,
-        allow_prune: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "allow_prune", b"allow_prune", "items", b"items", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allow_missing", b"allow_missing", "items", b"items", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

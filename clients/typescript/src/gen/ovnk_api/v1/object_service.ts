@@ -144,8 +144,6 @@ export interface ApplyRequest {
    * is carried out once. Empty: not remembered.
    */
   requestId: string;
-  /** Lift the limit on how many rows one change may delete. */
-  allowPrune: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -198,8 +196,6 @@ export interface DeleteRequest {
   requestId: string;
   /** Do not fail with NOT_FOUND because of an object that is not there. */
   allowMissing: boolean;
-  /** Lift the limit on how many rows one change may delete. */
-  allowPrune: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -715,7 +711,7 @@ export const ListResponse: MessageFns<ListResponse> = {
 };
 
 function createBaseApplyRequest(): ApplyRequest {
-  return { items: [], validateOnly: false, requestId: "", allowPrune: false, _unknownFields: {} };
+  return { items: [], validateOnly: false, requestId: "", _unknownFields: {} };
 }
 
 export const ApplyRequest: MessageFns<ApplyRequest> = {
@@ -728,9 +724,6 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
     }
     if (message.requestId !== "") {
       writer.uint32(26).string(message.requestId);
-    }
-    if (message.allowPrune !== false) {
-      writer.uint32(32).bool(message.allowPrune);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -780,14 +773,6 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
             message.requestId = reader.string();
             continue;
           }
-          case 4: {
-            if (tag !== 32) {
-              break;
-            }
-
-            message.allowPrune = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -816,7 +801,6 @@ export const ApplyRequest: MessageFns<ApplyRequest> = {
     message.items = object.items?.map((e) => ApplyItem.fromPartial(e)) || [];
     message.validateOnly = object.validateOnly ?? false;
     message.requestId = object.requestId ?? "";
-    message.allowPrune = object.allowPrune ?? false;
     return message;
   },
 };
@@ -1131,7 +1115,7 @@ export const ObjectResult: MessageFns<ObjectResult> = {
 };
 
 function createBaseDeleteRequest(): DeleteRequest {
-  return { items: [], validateOnly: false, requestId: "", allowMissing: false, allowPrune: false, _unknownFields: {} };
+  return { items: [], validateOnly: false, requestId: "", allowMissing: false, _unknownFields: {} };
 }
 
 export const DeleteRequest: MessageFns<DeleteRequest> = {
@@ -1147,9 +1131,6 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
     }
     if (message.allowMissing !== false) {
       writer.uint32(32).bool(message.allowMissing);
-    }
-    if (message.allowPrune !== false) {
-      writer.uint32(40).bool(message.allowPrune);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1207,14 +1188,6 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
             message.allowMissing = reader.bool();
             continue;
           }
-          case 5: {
-            if (tag !== 40) {
-              break;
-            }
-
-            message.allowPrune = reader.bool();
-            continue;
-          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1244,7 +1217,6 @@ export const DeleteRequest: MessageFns<DeleteRequest> = {
     message.validateOnly = object.validateOnly ?? false;
     message.requestId = object.requestId ?? "";
     message.allowMissing = object.allowMissing ?? false;
-    message.allowPrune = object.allowPrune ?? false;
     return message;
   },
 };
