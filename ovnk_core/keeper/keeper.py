@@ -133,8 +133,10 @@ class Keeper:
         self.stages.accepted(self.history.revision, self.plane.revision)
         tasks = await self._exit.enter_async_context(anyio.create_task_group())
         self._exit.callback(tasks.cancel_scope.cancel)
-        for task in (self._committer.run, self._follow, self._turns.run, self._keep_house, self.stages.follow):
+        for task in (self._committer.run, self._turns.run, self._keep_house, self.stages.follow):
             tasks.start_soon(task)
+        if self._log.is_shared:
+            tasks.start_soon(self._follow)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None

@@ -79,6 +79,10 @@ class EtcdLog:
 
     # ------------------------------------------------------------------ lifecycle
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     async def open(self) -> Contents:
         await self._link.open()
         try:

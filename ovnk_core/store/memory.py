@@ -59,6 +59,10 @@ class MemoryLog:
     def address(self) -> str:
         return "memory"
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     async def open(self) -> Contents:
         self._is_open = True
         await asyncio.sleep(0)

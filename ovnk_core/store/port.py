@@ -41,6 +41,11 @@ class Log(Protocol):
         """``memory``, ``sqlite:PATH`` or ``etcd:HOST:PORT,...``, for messages."""
         ...
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether others may append too; where not, nobody has to ``follow``."""
+        ...
+
     async def open(self) -> Contents:
         """Everything there is. Raises StoreUnavailable or StoreCorrupt."""
         ...

@@ -50,6 +50,10 @@ class SqliteLog:
         if self._thread is None:
             raise StoreUnavailable(f"{self.address}: the log is not open")
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     async def open(self) -> Contents:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ovnk-sqlite")
         try:

@@ -104,6 +104,10 @@ class MeteredLog:
     def address(self) -> str:
         return self._inner.address
 
+    @property
+    def is_shared(self) -> bool:
+        return self._inner.is_shared
+
     async def open(self) -> Contents:
         return await self._inner.open()
 

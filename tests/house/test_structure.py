@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 import ovnk_core
 from ovnk_core.engine.engine import Engine
+from ovnk_core.failpoint import FAILPOINTS
 from ovnk_core.flows.table import FLOW_PIPELINE
 from ovnk_core.pipeline import PIPELINE
 from ovnk_core.terms.struct import Key, Value
@@ -74,6 +76,16 @@ def test_no_async_below_the_shell() -> None:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             assert not isinstance(node, ast.AsyncFunctionDef | ast.Await), path
+
+
+def test_every_failpoint_is_listed_and_stands_somewhere() -> None:
+    """tests/server/test_crash.py then kills the server at each."""
+    found = {
+        name
+        for path in ROOT.glob("ovnk_core/**/*.py")
+        for name in re.findall(r'^ +failpoint\("([^"]+)"\)', path.read_text(), flags=re.MULTILINE)
+    }
+    assert found == set(FAILPOINTS)
 
 
 def test_no_path_of_a_machine_and_no_registry_in_the_tree() -> None:
