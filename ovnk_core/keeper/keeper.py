@@ -257,7 +257,7 @@ class Keeper:
     # ------------------------------------------------------------------ reading
 
     async def writer(self) -> Turn:
-        """The last turn that began; its holder is empty when nobody has a turn any more."""
+        """The present turn; its number is 0 while it has yet to begin, its holder empty when nobody has one."""
         stored = self.history.get(TURN_KEY)
         turn = msgspec.json.decode(stored.value, type=Turn) if stored else Turn(holder="", number=0)
         if self.term is not None:
@@ -265,7 +265,7 @@ class Keeper:
         holder = turn.holder
         with anyio.move_on_after(WRITER_S), suppress(StoreError):
             holder = await self._log.writer()
-        return Turn(holder=holder, number=turn.number)
+        return Turn(holder=holder, number=turn.number if holder == turn.holder else 0)
 
     def page(self, wanted: Filter, *, limit: int, token: str = "", visible: Visible | None = None) -> Page:
         """See ``read_page``."""
