@@ -26,7 +26,7 @@ from ovnk_core.store.history import History
 from ovnk_core.store.port import Log, Term
 from ovnk_core.terms.name import ObjectRef
 
-MAX_BATCH = 128
+MAX_BATCH, GATHER_S = 128, 0.001
 ATTEMPTS = 20
 CATCH_UP_S, FENCED_CATCH_UP_S = 5.0, 0.5
 Parsed = dict[StoreKey, Item | Refused]
@@ -144,10 +144,14 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until cancelled."""
+        is_crowded = False
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
             while self._queue:
+                if is_crowded:
+                    # Several are asking: what arrives within a moment shares one append, one sweep and one transaction.
+                    await anyio.sleep(GATHER_S)
                 batch = self._batch()
                 try:
                     with anyio.CancelScope(shield=True):
@@ -155,6 +159,7 @@ class Committer:
                 except OvnkError as error:
                     for ticket in batch:
                         ticket.end(failure=error)
+                is_crowded = len(batch) > 1 or bool(self._queue)
 
     def _batch(self) -> list[Ticket]:
         """Those that wait, in order; what must be planned alone, or is fenced, comes alone."""
