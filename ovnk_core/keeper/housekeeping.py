@@ -11,6 +11,7 @@ from ovnk_core.store.entry import Change, StoreKey
 from ovnk_core.terms.struct import Value
 
 TURN_KEY = StoreKey("meta", "", "", "turn")
+SEAL_BITS, MAX_RECENT = 32, 64
 MAX_EXPIRED = 1_000
 """Request ids that one entry forgets."""
 
@@ -26,37 +27,48 @@ class Done(Value, frozen=True, kw_only=True):
 
 
 class Turn(Value, frozen=True, kw_only=True):
-    """A turn as the log has it. Its number fences the northbound: it rises with every turn in the log, whatever the
-    store counts, so that a store may be exported and imported elsewhere."""
+    """A turn as the log has it. ``number`` rises with every turn in the log, whatever the store counts; ``seal`` is
+    drawn for it, so that two stores that count alike never have the same turn. ``recent``: epochs of the turns before
+    it in this log, the newest last. Whoever wrote a northbound in a turn that is not among them had another log."""
 
     holder: str
     number: int
+    seal: int = 0
+    recent: tuple[int, ...] = ()
+
+    @property
+    def epoch(self) -> int:
+        """What fences the northbound: the number, then the seal."""
+        return self.number << SEAL_BITS | self.seal
 
 
 class TurnBegins(Value, frozen=True, kw_only=True):
-    """The first entry of a turn; its answer is the turn's number. ``above``: a number it must exceed."""
+    """The first entry of a turn; its answer is the turn. ``above``: a number it must exceed."""
 
     holder: str
+    seal: int
     above: int = 0
     author: str = ""
     touches_network: bool = False
 
     def plan(self, view: Overlay) -> TurnPlan:
         stored = view.get(TURN_KEY)
-        last = msgspec.json.decode(stored.value, type=Turn).number if stored else 0
-        turn = Turn(holder=self.holder, number=max(last, self.above) + 1)
-        return TurnPlan(number=turn.number, changes=(Change(key=TURN_KEY, value=msgspec.json.encode(turn)),))
+        last = msgspec.json.decode(stored.value, type=Turn) if stored else None
+        number = max(last.number if last else 0, self.above) + 1
+        recent = (*last.recent, last.epoch)[-MAX_RECENT:] if last else ()
+        turn = Turn(holder=self.holder, number=number, seal=self.seal, recent=recent)
+        return TurnPlan(turn=turn, changes=(Change(key=TURN_KEY, value=msgspec.json.encode(turn)),))
 
 
 class TurnPlan(Value, frozen=True, kw_only=True):
-    """A plan whose answer is the number of a turn."""
+    """A plan whose answer is a turn."""
 
-    number: int
+    turn: Turn
     changes: tuple[Change, ...]
     items: dict[StoreKey, Item | Refused] = {}
 
-    def answer(self, revision: int) -> int:
-        return self.number
+    def answer(self, revision: int) -> Turn:
+        return self.turn
 
 
 class WriteDecisions(Value, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from weakref import WeakSet
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec.structs import replace
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.control_plane import ControlPlane
@@ -114,7 +115,7 @@ class Keeper:
             await self._southbound.connect({PRIVATE_TABLE: ("name", "nb_cfg")}, timeout_s=chosen.timeout_s)
             self._exit.push_async_callback(self._southbound.close)
         self.snapshots = Snapshots(self.plane, self.history, self._lock)
-        self.stages = Stages(self.plane.programmer, self._northbound, self._southbound)
+        self.stages = Stages(self.plane.programmer, self.history, self._northbound, self._southbound)
         self._committer = Committer(self._log, self.history, self._lock, view=self._view, take=self._take)
         self._turns = Turns(
             self._log,
@@ -261,11 +262,11 @@ class Keeper:
         stored = self.history.get(TURN_KEY)
         turn = msgspec.json.decode(stored.value, type=Turn) if stored else Turn(holder="", number=0)
         if self.term is not None:
-            return Turn(holder=self.term.holder, number=turn.number)
+            return replace(turn, holder=self.term.holder)
         holder = turn.holder
         with anyio.move_on_after(WRITER_S), suppress(StoreError):
             holder = await self._log.writer()
-        return Turn(holder=holder, number=turn.number if holder == turn.holder else 0)
+        return turn if holder == turn.holder else Turn(holder=holder, number=0)
 
     def page(self, wanted: Filter, *, limit: int, token: str = "", visible: Visible | None = None) -> Page:
         """See ``read_page``."""

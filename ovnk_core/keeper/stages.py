@@ -17,10 +17,12 @@ import anyio
 
 from ovnk_core.errors import OvnkError, SouthError, Unreachable
 from ovnk_core.nb.row import REVISION_KEY
+from ovnk_core.nb.schema import Row
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
 from ovnk_core.runtime.broadcast import Progress
 from ovnk_core.runtime.programmer import Programmer
+from ovnk_core.store.history import History
 from ovnk_core.terms.struct import Value
 
 StageName = Literal["accepted", "programmed", "realized", "enforced"]
@@ -29,6 +31,11 @@ QUIET_S = 2.0
 MAX_TIMES = 1_000
 """Moments that are remembered of each stage."""
 PRIVATE_TABLE = "Chassis_Private"
+
+
+Mark = tuple[int, str]
+"""A revision, and the id of the entry that had it in the log that was programmed."""
+_SEPARATOR = ":"
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -48,8 +55,11 @@ class Standing(Value, frozen=True, kw_only=True):
 class Stages:
     """Follows one northbound, and a southbound where there is one."""
 
-    def __init__(self, programmer: Programmer, northbound: Northbound, southbound: Northbound | None) -> None:
-        self._programmer, self._northbound, self._southbound = programmer, northbound, southbound
+    def __init__(
+        self, programmer: Programmer, history: History, northbound: Northbound, southbound: Northbound | None
+    ) -> None:
+        self._programmer, self._history = programmer, history
+        self._northbound, self._southbound = northbound, southbound
         self.progress: dict[StageName, Progress] = {stage: Progress() for stage in STAGES}
         self._times: dict[StageName, deque[tuple[int, float]]] = {stage: deque(maxlen=MAX_TIMES) for stage in STAGES}
         self._begun = -1
@@ -120,14 +130,14 @@ class Stages:
             self._wanted = anyio.Event()
             mark = programmed.reached
             try:
-                await self._programmer.bump(mark)
+                await self._programmer.bump(f"{mark}{_SEPARATOR}{self._history.entry_id(mark)}")
             except SouthError as error:
                 await anyio.sleep(error.retry_after_s or QUIET_S)
             else:
                 self._marked = mark
 
-    def block(self, error: OvnkError) -> None:
-        """Let nothing be written in this turn, and tell whoever waits why."""
+    def block(self, error: OvnkError | None) -> None:
+        """Tell whoever waits why nothing is written; None: it is, from now on."""
         self._programmer.block(error)
 
     # ------------------------------------------------------------------ everybody's part
@@ -142,13 +152,10 @@ class Stages:
 
     def _read(self) -> None:
         for row in self._northbound.rows(GLOBAL_TABLE).values():
-            ids = row.get("external_ids")
-            text = str(ids.get(REVISION_KEY, "")) if isinstance(ids, dict) else ""
-            if not text.isdigit():
-                continue
-            asked, mark = _number(row.get("nb_cfg")), int(text)
-            if mark > self.progress["accepted"].reached:
+            found = _mark_of(row)
+            if found is None or not self.is_ours(found):
                 continue  # Of another store, or not here yet.
+            asked, mark = _number(row.get("nb_cfg")), found[0]
             if not self._is_writing:
                 self._reach("programmed", mark)
                 while self._applied and self._applied[0][0] <= mark:
@@ -160,11 +167,15 @@ class Stages:
                 self._reach("enforced", mark)
 
     @property
-    def recorded(self) -> int:
-        """The revision the northbound says it was last acknowledged for; -1: it says nothing."""
-        found = [row.get("external_ids") for row in self._northbound.rows(GLOBAL_TABLE).values()]
-        texts = [str(ids.get(REVISION_KEY, "")) for ids in found if isinstance(ids, dict)]
-        return max((int(text) for text in texts if text.isdigit()), default=-1)
+    def mark(self) -> Mark | None:
+        """What the northbound says it was last acknowledged for."""
+        rows = self._northbound.rows(GLOBAL_TABLE).values()
+        return next((found for row in rows if (found := _mark_of(row)) is not None), None)
+
+    def is_ours(self, mark: Mark) -> bool:
+        """Whether a mark is of an entry that this log has, as far as it remembers."""
+        revision, entry_id = mark
+        return revision <= self._history.revision and self._history.entry_id(revision) in ("", entry_id)
 
     async def wait(self, revision: int, stage: StageName, timeout_s: float | None) -> None:
         """Until ``revision`` has reached ``stage``. Raises what keeps the writer, TimeoutError, or Unreachable when no
@@ -201,6 +212,13 @@ class Stages:
             lagging=tuple(lagging),
             failure="" if failure is None else str(failure),
         )
+
+
+def _mark_of(row: Row) -> Mark | None:
+    ids = row.get("external_ids")
+    text = str(ids.get(REVISION_KEY, "")) if isinstance(ids, dict) else ""
+    revision, _, entry_id = text.partition(_SEPARATOR)
+    return (int(revision), entry_id) if revision.isdigit() and revision.isascii() else None
 
 
 def _number(value: Any) -> int:

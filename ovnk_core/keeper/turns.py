@@ -1,12 +1,14 @@
 """Whose turn it is to decide and to write.
 
-A turn begins with an entry of its own: whoever could append it has seen everything before it. The entry's number
-fences the northbound, the store's term fences the log; whichever is lost first ends the turn. What was decided and not
+A turn begins with an entry of its own: whoever could append it has seen everything before it. The entry's epoch
+fences the northbound, the store's term fences the log; whichever is lost first ends the turn. A northbound whose last
+turn is not in this log was made from another one, and is not touched without consent. What was decided and not
 recorded by then was never decided.
 """
 
 from __future__ import annotations
 
+import secrets
 from contextlib import suppress
 
 import anyio
@@ -18,7 +20,7 @@ from ovnk_core.failpoint import failpoint
 from ovnk_core.keeper.committer import Committer
 from ovnk_core.keeper.document import decision_key, decision_value
 from ovnk_core.keeper.events import Events
-from ovnk_core.keeper.housekeeping import TurnBegins, WriteDecisions
+from ovnk_core.keeper.housekeeping import SEAL_BITS, Turn, TurnBegins, WriteDecisions
 from ovnk_core.keeper.meaning import Meaning
 from ovnk_core.keeper.settings import KeeperSettings
 from ovnk_core.keeper.stages import Stages
@@ -31,6 +33,7 @@ from ovnk_core.store.port import Log, Term
 
 _KINDS = {NODE_DECISION: "Node", POD_DECISION: "Pod", DNS_DECISION: "DnsName"}
 RESIGN_S = 2.0
+_ADVICE = "if this store is the right one and no other server writes, start it with northbound.take_over"
 
 
 class Turns:
@@ -50,6 +53,7 @@ class Turns:
     ) -> None:
         self._log, self._committer, self._plane, self._stages = log, committer, plane, stages
         self._events, self._history, self._northbound, self._settings = events, history, northbound, settings
+        self._takes_over = settings.take_over
         self.term: Term | None = None
 
     async def run(self) -> None:
@@ -80,16 +84,17 @@ class Turns:
             tasks.start_soon(self._until_lost, term, tasks.cancel_scope)
             try:
                 self.term = term
-                above = self._present_turn() if self._settings.take_over else 0
-                turn: int = await self._committer.commit(TurnBegins(holder=term.holder, above=above), term)
-                self._events.add("TurnBegan", f"{term.holder} writes the northbound now (turn {turn})")
-                self._check_age()
+                above = (self._present() or 0) >> SEAL_BITS if self._takes_over else 0
+                begins = TurnBegins(holder=term.holder, seal=secrets.randbits(SEAL_BITS), above=above)
+                turn: Turn = await self._committer.commit(begins, term)
                 async with anyio.create_task_group() as work:
                     work.start_soon(self._stages.write)
-                    await self._plane.work(turn)
+                    await self._until_ours(turn)
+                    self._takes_over = False
+                    self._events.add("TurnBegan", f"{term.holder} writes the northbound now (turn {turn.number})")
+                    await self._plane.work(turn.epoch)
             except* TurnLost:
-                present = self._present_turn()
-                self._end(f"turn {present} has begun in the northbound; if no other server writes it, take it over")
+                self._end("another turn has begun in the northbound")
             except* StoreError as group:
                 self._end(str(group.exceptions[0]))
             finally:
@@ -98,8 +103,28 @@ class Turns:
                 tasks.cancel_scope.cancel()
         await self._undecide()
 
-    def _present_turn(self) -> int:
-        return turn_of(self._northbound.rows(GLOBAL_TABLE)) or 0
+    def _present(self) -> int | None:
+        return turn_of(self._northbound.rows(GLOBAL_TABLE))
+
+    async def _until_ours(self, turn: Turn) -> None:
+        """Write nothing while the northbound is what another log made of it: that log may be the right one."""
+        changes = self._northbound.changes()
+        while why := self._strange(turn):
+            self._stages.block(GuardError(f"{why}. Nothing is written; {_ADVICE}"))
+            self._events.add("Blocked", why, severity="Warning")
+            await anext(changes)
+        self._stages.block(None)
+
+    def _strange(self, turn: Turn) -> str:
+        """Why the northbound is not this log's, or an empty text."""
+        present, mark = self._present(), self._stages.mark
+        if self._takes_over or present is None:
+            return ""
+        if present not in (turn.epoch, *turn.recent):
+            return f"the northbound was last written in turn {present >> SEAL_BITS} of another store"
+        if mark is not None and not self._stages.is_ours(mark):
+            return f"the northbound was made from revision {mark[0]} of a later or another state of this store"
+        return ""
 
     def _end(self, why: str) -> None:
         self._events.add(
@@ -110,18 +135,6 @@ class Turns:
         await self._log.lost(term)
         self._end("its lease is over")
         scope.cancel()
-
-    def _check_age(self) -> None:
-        """The northbound remembers which revision it was made from: an older store must not undo it."""
-        recorded = self._stages.recorded
-        if recorded > self._history.revision and not self._settings.allow_prune:
-            self._stages.block(
-                GuardError(
-                    f"the northbound was programmed from revision {recorded}, but this store ends at"
-                    f" {self._history.revision}: it is empty or an older copy. Nothing is written: restore the store"
-                    " (ovnk store import), or pass --allow-prune if this store is right"
-                )
-            )
 
     async def record(self, edits: DecisionEdits) -> None:
         """Decisions become entries before rows rest on them. Raises Superseded when our turn is over."""

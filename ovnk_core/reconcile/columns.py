@@ -101,12 +101,16 @@ def owner_of(table: str, uuid: str, row: Row) -> RowId | None:
 _TURN_KEYS = (WRITER_KEY, REVISION_KEY)
 
 
-def own_keys(row: Row) -> dict[str, str]:
-    """Our recorded keys in NB_Global's external_ids; the rest of that row is not ours, and turns are no record."""
+def prefixed_keys(row: Row) -> dict[str, str]:
+    """All of ours in NB_Global's external_ids; the rest of that row is not ours."""
     ids = row.get("external_ids")
     pairs = ids.items() if isinstance(ids, dict) else ()
-    found = {str(key): str(value) for key, value in pairs}
-    return {key: value for key, value in found.items() if key.startswith(GLOBAL_PREFIX) and key not in _TURN_KEYS}
+    return {str(key): str(value) for key, value in pairs if str(key).startswith(GLOBAL_PREFIX)}
+
+
+def own_keys(row: Row) -> dict[str, str]:
+    """Our recorded keys in NB_Global's external_ids. Whose turn it is, and for which revision, are no records."""
+    return {key: value for key, value in prefixed_keys(row).items() if key not in _TURN_KEYS}
 
 
 def _claim(table: str, row: Row) -> RowId | None:

@@ -20,7 +20,7 @@ from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
 from ovnk_core.nb.row import ColumnId, Element, RowId
 from ovnk_core.nb.schema import DatabaseSchema, Row, default
 from ovnk_core.nb.tables import TABLES
-from ovnk_core.reconcile.columns import GLOBAL_TABLE, Columns, atoms, own_keys, owner_of
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, Columns, atoms, own_keys, owner_of, prefixed_keys
 from ovnk_core.terms.struct import Value
 
 Actual = Mapping[str, Mapping[str, Row]]
@@ -290,6 +290,6 @@ def purge(actual: Actual) -> tuple[Operation, ...]:
             if ours:
                 operations.append(Mutate(table=table, uuid=uuid, column=column, delete=ours))
     for uuid, row in actual.get(GLOBAL_TABLE, {}).items():
-        if keys := own_keys(row):
+        if keys := prefixed_keys(row):
             operations.append(Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", drop=frozenset(keys)))
     return (*operations, *(Delete(table=row_id.table, uuid=uuid) for uuid, row_id in owned.items()))

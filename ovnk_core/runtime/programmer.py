@@ -48,8 +48,9 @@ class Programmer:
         self._writer.note(delta)
         self._revision = revision
         self.requests += 1
-        for progress in (self.written, self.served):
-            progress.failure = None
+        if self._blocked is None:
+            for progress in (self.written, self.served):
+                progress.failure = None
         self._wake.set()
 
     @property
@@ -84,6 +85,8 @@ class Programmer:
     def block(self, error: OvnkError | None) -> None:
         """Write nothing, for this reason; None lifts it."""
         self._blocked = error
+        if error is not None:
+            self._fail(error)
 
     async def _flush(self) -> None:
         """A failure is kept for whoever waits; what can be retried is retried."""
@@ -156,7 +159,7 @@ class Programmer:
         if stage == "hv" and not self._global("hv_cfg_timestamp"):
             raise Unreachable("no chassis is registered, so nobody can acknowledge hv")
 
-    async def bump(self, mark: int) -> int:
+    async def bump(self, mark: str) -> int:
         """Ask northd and the chassis to acknowledge everything so far, and leave a mark for which revision."""
         return await self._writer.bump(BUMP_TIMEOUT_S, mark)
 

@@ -137,17 +137,17 @@ class Writer:
         self._owned, self._foreign = found.rows_owned, found.rows_foreign
         return found.operations
 
-    async def bump(self, timeout_s: float, mark: int | None = None) -> int:
+    async def bump(self, timeout_s: float, mark: str = "") -> int:
         """Ask northd and the chassis to acknowledge everything so far; the number they will show. ``mark``: the
         revision of the intent store that this is, for other servers to see."""
         receipt = await self._transact((BumpConfig(), *self._marked(mark)), timeout_s)
         assert receipt.nb_cfg is not None
         return receipt.nb_cfg
 
-    def _marked(self, mark: int | None) -> tuple[Operation, ...]:
-        if mark is None:
+    def _marked(self, mark: str) -> tuple[Operation, ...]:
+        if not mark:
             return ()
-        keys = {REVISION_KEY: str(mark)}
+        keys = {REVISION_KEY: mark}
         found = self._northbound.rows(GLOBAL_TABLE)
         return tuple(Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", keys=keys) for uuid in found)
 

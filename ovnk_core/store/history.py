@@ -40,6 +40,7 @@ class History:
         self._items: SortedDict[StoreKey, Stored] = SortedDict(base.items)
         self._edits: list[Edit] = []
         self._revisions: list[int] = []
+        self._ids: dict[int, str] = {}
         self._first = 0
         """Index of the oldest edit that is kept; those before it are dropped in bulk."""
         self._bytes = 0
@@ -64,6 +65,7 @@ class History:
                 self._items[change.key] = after
             edits.append(Edit(revision=entry.revision, key=change.key, before=before, after=after))
         self.revision = entry.revision
+        self._ids[entry.revision] = entry.id
         self._edits.extend(edits)
         self._revisions.extend([entry.revision] * len(edits))
         self._bytes += sum(map(_size, edits))
@@ -79,6 +81,10 @@ class History:
         """Items in force with ``first <= key < last``, in key order. Invalid after the next ``advance``."""
         for key in self._items.irange(first, last, inclusive=(True, False)):
             yield key, self._items[key]
+
+    def entry_id(self, revision: int) -> str:
+        """The id of the entry of a revision; empty where it is not remembered."""
+        return self._ids.get(revision, "")
 
     def everything(self) -> Iterator[tuple[StoreKey, Stored]]:
         """All items in force, in key order. Invalid after the next ``advance``."""
@@ -172,6 +178,7 @@ class History:
         end = self.position(revision)
         self._bytes -= sum(map(_size, islice(self._edits, self._first, end)))
         self._first, self.compacted = end, max(self.compacted, min(revision, self.revision))
+        self._ids = {each: name for each, name in self._ids.items() if each > revision}
         if self._first > len(self._edits) // 2:
             del self._edits[: self._first]
             del self._revisions[: self._first]

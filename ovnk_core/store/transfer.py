@@ -6,7 +6,8 @@ The document::
      "items": [{"space": "object", "kind": "Pod", "namespace": "shop", "name": "web",
                 "created": 14, "modified": 810, "value": {...}}, ...]}
 
-holds the state at its revision: accepted objects, refused ones, decisions, request ids; not how it came about.
+holds the state at its revision: accepted objects, refused ones, decisions, request ids; not how it came about, and not
+whose turn it was: to a northbound an imported state is another store, which must be told to take it over.
 Items are in key order. ``value`` is the JSON that is kept; where writing it out would not give the same bytes back,
 ``base64`` holds the bytes instead. So an export is the same for the same state, and an import is exact.
 """
@@ -49,7 +50,7 @@ class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def export_state(contents: Contents) -> dict[str, Any]:
     """What is in force at the end of the log -> the document, as plain dicts and lists. Raises StoreCorrupt."""
     state = replay(contents.base, contents.entries)
-    items = [_item(key, state.items[key]) for key in sorted(state.items)]
+    items = [_item(key, state.items[key]) for key in sorted(state.items) if key.space != "meta"]
     document = _Document(format="ovnk-store", version=1, revision=state.revision, items=items)
     exported: dict[str, Any] = msgspec.to_builtins(document)
     return exported

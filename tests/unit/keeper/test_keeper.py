@@ -288,7 +288,7 @@ async def test_the_turn_moves_and_nothing_is_decided_twice() -> None:
         assert (await one.pending()).operations == ()
         turns = [change for each in world.log.entries for change in each.changes if change.key.space == "meta"]
         assert len(turns) >= 3
-        assert turn_of(world.northbound.tables[GLOBAL_TABLE]) == (await one.writer()).number
+        assert turn_of(world.northbound.tables[GLOBAL_TABLE]) == (await one.writer()).epoch
 
 
 async def test_a_restart_finds_what_was_there() -> None:
@@ -307,21 +307,79 @@ async def test_a_restart_finds_what_was_there() -> None:
         assert_from_scratch(keeper)
 
 
-async def test_an_older_copy_of_the_store_undoes_nothing() -> None:
+async def marked(keeper: Keeper) -> None:
+    await until(lambda: keeper.stages.mark is not None and keeper.stages.mark[0] == keeper.revision)
+
+
+async def blocked(keeper: Keeper) -> None:
+    with pytest.raises(GuardError, match="take_over"):
+        await keeper.wait(keeper.revision, "programmed", 10)
+
+
+async def test_an_empty_store_undoes_nothing_however_often_it_starts() -> None:
     world = World()
     async with world.keeper() as keeper:
         await until(lambda: keeper.term is not None)
-        for number in range(5):
-            await put(keeper, m.namespace(f"n{number}"))
+        for number in range(3):
+            await put(keeper, m.node(f"n{number}", address=f"192.0.2.{number + 1}"))
         await world.settle(keeper)
-        await until(lambda: keeper.stages.recorded == keeper.revision)
-    before = world.rows()
+    before, database = world.rows(), world.northbound.tables[GLOBAL_TABLE]
+    turn = turn_of(database)
     world.log = MemoryLogDatabase()
-    async with world.keeper(take_over=True) as keeper:
+    for _ in range(3):
+        async with world.keeper(allow_prune=True) as keeper:
+            await until(lambda: keeper.term is not None)
+            for number in range(4):
+                await put(keeper, m.namespace(f"other{number}"))
+            await blocked(keeper)
+            assert keeper.stages.standing().programmed < keeper.revision
+            assert (world.rows(), turn_of(database)) == (before, turn)
+    async with world.keeper(take_over=True, allow_prune=True) as keeper:
         await until(lambda: keeper.term is not None)
-        with pytest.raises(GuardError):
-            await keeper.wait(keeper.revision, "programmed", 10)
-        assert world.rows() == before
+        await world.settle(keeper)
+        assert world.rows() != before
+        assert_from_scratch(keeper)
+
+
+async def test_an_older_copy_of_the_store_stays_away_when_it_has_grown_past_the_mark() -> None:
+    world = World()
+    async with world.keeper() as keeper:
+        await until(lambda: keeper.term is not None)
+        await put(keeper, m.node("early"))
+        await world.settle(keeper)
+        copy = MemoryLogDatabase()
+        copy.entries = list(world.log.entries)
+        for number in range(3):
+            await put(keeper, m.node(f"n{number}", address=f"192.0.2.{number + 10}"))
+        await world.settle(keeper)
+        await marked(keeper)
+    before, world.log = world.rows(), copy
+    for _ in range(3):
+        async with world.keeper() as keeper:
+            await until(lambda: keeper.term is not None)
+            for number in range(4):
+                await put(keeper, m.namespace(f"other{number}-{keeper.revision}"))
+            await blocked(keeper)
+            assert world.rows() == before
+
+
+async def test_two_stores_do_not_fight_over_a_northbound() -> None:
+    one, two = World(), World()
+    two.northbound = one.northbound
+    async with one.keeper("one") as first, two.keeper("two") as second:
+        await until(lambda: first.term is not None and second.term is not None)
+        await until(lambda: turn_of(one.northbound.tables[GLOBAL_TABLE]) is not None)
+        owner, other = (first, second)
+        if turn_of(one.northbound.tables[GLOBAL_TABLE]) != (await first.writer()).epoch:
+            owner, other = second, first
+        for keeper in (first, second):
+            await put(keeper, m.node(f"of-{keeper.settings.holder}"))
+        await owner.wait(owner.revision, "programmed", 10)
+        before = one.rows()
+        await put(other, m.namespace("late"))
+        await blocked(other)
+        assert one.rows() == before
+        assert_from_scratch(owner)
 
 
 async def test_a_gap_in_the_log_makes_the_server_fail_and_say_so() -> None:
