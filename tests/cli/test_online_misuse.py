@@ -29,7 +29,7 @@ def shop() -> Iterator[Terminal]:
         ("apply", "-f", SHOP),
         ("trace", "--from", "a/b", "--to", "1.2.3.4"),
         ("status",),
-        ("wait", "pod/x", "--for=delete", "--timeout", "1s"),
+        ("wait", "pod/x", "--for=delete", "--timeout", "20s"),
     ],
 )
 def test_nobody_there_is_one_line_and_status_3(shop: Terminal, words: tuple[str, ...]) -> None:
