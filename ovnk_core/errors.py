@@ -77,12 +77,11 @@ class ObjectError(OvnkError):
         )
 
     def __str__(self) -> str:
-        head = f"{self.source}: " if self.source else ""
-        who = " ".join(part for part in (self.kind, self.name) if part)
-        where = f" {self.path}" if self.path else ""
+        what = " ".join(part for part in (self.kind, self.name, self.path) if part)
+        head = "".join(f"{part}: " for part in (self.source, what) if part)
         got = f" (got {self.value})" if self.value else ""
         fix = f"; {self.fix}" if self.fix else ""
-        return f"{head}{who}{where}: {self.reason}{got}{fix}"
+        return f"{head}{self.reason}{got}{fix}"
 
 
 class SchemaError(ObjectError):

@@ -20,7 +20,8 @@ Severity = Literal["Normal", "Warning"]
 
 class Occurrence(Value, frozen=True, kw_only=True):
     """``count`` times the same, first and last seen at Unix seconds. ``ref`` None: about the service itself.
-    ``sequence`` grows with every occurrence, a repeated one has that of its last."""
+    ``sequence`` grows with every occurrence, a repeated one has that of its last. It is a time in microseconds, so that
+    whoever may not read every occurrence cannot count the others by it."""
 
     sequence: int
     severity: Severity
@@ -50,8 +51,9 @@ class Events:
         revision: int = 0,
         severity: Severity = "Normal",
     ) -> None:
-        now_s = int(time.time())
-        self.sequence += 1
+        now_us = time.time_ns() // 1_000
+        now_s = now_us // 1_000_000
+        self.sequence = max(self.sequence + 1, now_us)
         if self._all:
             last = self._all[-1]
             if (last.reason, last.message, last.ref) == (reason, message, ref):

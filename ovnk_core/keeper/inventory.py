@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from ovnk_core.keeper.document import decode, object_key, refused_key
+from ovnk_core.keeper.ties import Ties
 from ovnk_core.store.history import History
 from ovnk_core.terms.name import ObjectRef
 
@@ -14,7 +15,7 @@ class Inventory:
     """Kept up to date by ``note``, one look-up for each object that changed."""
 
     def __init__(self, history: History) -> None:
-        self._history = history
+        self._history, self.ties = history, Ties(history)
         self._owned: dict[str, set[ObjectRef]] = {}
         self._owners: dict[ObjectRef, frozenset[str]] = {}
         self._present: set[ObjectRef] = set()
@@ -36,6 +37,7 @@ class Inventory:
         if is_present != (ref in self._present):
             self._counts[ref.kind, ref.namespace] += 1 if is_present else -1
             (self._present.add if is_present else self._present.discard)(ref)
+        self.ties.note(ref)
 
     def of_source(self, source: str) -> frozenset[ObjectRef]:
         """Everything a source stated, accepted or refused, and did not take back."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -34,7 +35,7 @@ from ovnk_core.keeper.document import ref_of
 from ovnk_core.keeper.events import Events
 from ovnk_core.keeper.housekeeping import TURN_KEY, Expire, Turn
 from ovnk_core.keeper.inventory import Inventory
-from ovnk_core.keeper.link import Link, Probe
+from ovnk_core.keeper.link import Link, Probe, store_failure
 from ovnk_core.keeper.meaning import Meaning
 from ovnk_core.keeper.proposal import Drop, Put, Request
 from ovnk_core.keeper.settings import KeeperSettings
@@ -76,6 +77,8 @@ class Keeper:
         self._lock = anyio.Lock(fast_acquire=True)
         self._exit = AsyncExitStack()
         self._probe = Probe(northbound)
+        self.store_failure = partial(store_failure, log)
+        """Why the store cannot be asked, as the function says it."""
         self.events = Events()
         self.watches = WeakSet[KeptWatch]()
         self.failure: Exception | None = None
@@ -280,6 +283,8 @@ class Keeper:
             self.history,
             wanted.checked(),
             moved=lambda: self._committer.moved,
+            in_force=lambda: self.stages.progress["accepted"].reached,
+            shown_in=self.inventory.ties.shown_in,
             after=after,
             visible=visible,
             bookmark_s=bookmark_s,

@@ -1,11 +1,14 @@
-"""Whether the northbound answers, and since when it does not."""
+"""Whether the northbound answers, and since when it does not; whether the store does."""
 
 from __future__ import annotations
 
 import time
 
-from ovnk_core.errors import SouthError
+import anyio
+
+from ovnk_core.errors import SouthError, StoreError
 from ovnk_core.northbound.port import Northbound
+from ovnk_core.store.port import Log
 from ovnk_core.terms.struct import Value
 
 PROBE_S = 1.0
@@ -36,3 +39,14 @@ class Probe:
             return Link(address=address, is_connected=False, stale_since_s=self._heard_s, failure=str(error))
         self._heard_s = time.time()
         return Link(address=address, is_connected=True)
+
+
+async def store_failure(log: Log) -> str:
+    """Why a store cannot be asked, empty while it answers. Takes at most ``PROBE_S`` seconds."""
+    with anyio.move_on_after(PROBE_S):
+        try:
+            await log.writer()
+        except StoreError as error:
+            return str(error)
+        return ""
+    return f"{log.address}: no answer within {PROBE_S:g} s"

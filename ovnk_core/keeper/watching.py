@@ -2,13 +2,17 @@
 
 Both read the history, never the engine. A watch is a position in it: it is sent a snapshot, ``synced``, then every
 change in revision order, each once. A reader that falls too far behind is told to start over and holds nothing up.
+
+A watch also tells of a change that shows in an object's status only, such as the address that was decided for a pod:
+``modified``, at the revision of that change. Statuses are of the moment of reading, so where the object itself changed
+later, that later event tells both.
 """
 
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
 from itertools import pairwise
 from types import TracebackType
@@ -18,7 +22,7 @@ import anyio
 import msgspec
 
 from ovnk_core.errors import Compacted, NotFound, SchemaError, StoreUnavailable
-from ovnk_core.keeper.document import decode, ref_of
+from ovnk_core.keeper.document import decode, object_key, ref_of
 from ovnk_core.model.tables import OBJECT_TABLES
 from ovnk_core.store.entry import Space, Stored, StoreKey
 from ovnk_core.store.history import Edit, History
@@ -33,7 +37,7 @@ SLICE = 500
 CATCH_UP_S = 5.0
 """How long to wait for a revision that another server told of."""
 Visible = Callable[[ObjectRef], bool]
-"""Whether a reader may know of an object."""
+"""Whether a reader may know of an object: the same for all objects of a kind in a namespace."""
 
 
 class FieldTest(Value, frozen=True, kw_only=True):
@@ -48,13 +52,16 @@ class FieldTest(Value, frozen=True, kw_only=True):
 
 
 class Filter(Value, frozen=True, kw_only=True):
-    """Which objects: ``kinds`` empty for all, ``namespace`` None for all. ``spaces``: accepted ones, refused ones, or
-    one after the other."""
+    """Which objects: ``kinds`` and ``name`` empty for all, ``namespace`` None for all. ``spaces``: accepted ones,
+    refused ones, or one after the other. ``shown``: tests of the objects as they are answered, which whoever answers
+    has to make; here they are part of the question."""
 
     kinds: tuple[str, ...] = ()
     namespace: str | None = None
+    name: str = ""
     selector: LabelSelector = EVERYTHING
     fields: tuple[FieldTest, ...] = ()
+    shown: tuple[FieldTest, ...] = ()
     spaces: tuple[Space, ...] = ("object",)
 
     def checked(self) -> Self:
@@ -66,7 +73,8 @@ class Filter(Value, frozen=True, kw_only=True):
 
     def holds(self, ref: ObjectRef) -> bool:
         """By name alone."""
-        return (not self.kinds or ref.kind in self.kinds) and self.namespace in (None, ref.namespace)
+        is_there = (not self.kinds or ref.kind in self.kinds) and self.namespace in (None, ref.namespace)
+        return is_there and self.name in ("", ref.name)
 
     def accepts(self, stored: Stored) -> bool:
         """By content alone, which is not read where nothing is asked of it."""
@@ -109,13 +117,16 @@ class Page(Value, frozen=True, kw_only=True):
 
 
 class _Token(Value, frozen=True, kw_only=True):
+    """``key``: of the last object that was looked at, which its reader may know of: anybody can read a token."""
+
     revision: int
     key: StoreKey
     asked: str
 
 
 def read_page(history: History, wanted: Filter, *, limit: int, token: str = "", visible: Visible | None = None) -> Page:
-    """The next at most ``limit`` objects. Looks at a bounded number of them, so a rare match may take several pages.
+    """The next at most ``limit`` objects. Looks at a bounded number of those that are ``visible``, so a rare match may
+    take several pages. Others cost nothing but a step for each of their namespaces, and no page ends at one.
 
     Raises SchemaError for a token that is not ours or of another question, Compacted for one that is too old, and
     StoreUnavailable for one of a revision that has not arrived here yet.
@@ -126,30 +137,40 @@ def read_page(history: History, wanted: Filter, *, limit: int, token: str = "", 
     if revision > history.revision:
         raise StoreUnavailable(f"revision {revision} has not arrived at this server, which is at {history.revision}")
     found: list[tuple[ObjectRef, Stored]] = []
-    budget = max(4 * limit, SLICE)
-    for first, last in wanted.ranges():
-        begin = first
-        if start is not None:
-            if start.key >= last:
-                continue
-            begin = max(first, start.key)
-        items, after = history.page(begin, last, revision=revision, limit=budget)
-        for key, stored in items:
-            ref = ref_of(key)
-            if (visible is None or visible(ref)) and wanted.accepts(stored):
-                if len(found) == limit:
-                    return _page(revision, found, key, asked)
-                found.append((ref, stored))
-        budget -= len(items)
-        if after is not None:
-            return _page(revision, found, after, asked)
-        if budget <= 0:
-            return _page(revision, found, last, asked)
+    budget, at = max(4 * limit, SLICE), start.key if start else None
+    for key, stored in _known(history, wanted, revision=revision, after=at, visible=visible):
+        ref = ref_of(key)
+        is_match = wanted.holds(ref) and wanted.accepts(stored)
+        if not budget or (is_match and len(found) == limit):
+            assert at is not None
+            return _page(revision, found, at, asked)
+        if is_match:
+            found.append((ref, stored))
+        budget, at = budget - 1, key
     return Page(revision=revision, objects=tuple(found))
 
 
-def _page(revision: int, found: list[tuple[ObjectRef, Stored]], key: StoreKey, asked: str) -> Page:
-    token = _Token(revision=revision, key=key, asked=asked)
+def _known(
+    history: History, wanted: Filter, *, revision: int, after: StoreKey | None, visible: Visible | None
+) -> Iterator[tuple[StoreKey, Stored]]:
+    """Objects in the ranges of a filter that a reader may know of."""
+
+    def skip(key: StoreKey) -> StoreKey | None:
+        is_known = visible is None or visible(ref_of(key))
+        return None if is_known else StoreKey(key.space, key.kind, key.namespace + "\0", "")
+
+    for first, last in wanted.ranges():
+        begin = (
+            first
+            if after is None
+            else max(first, StoreKey(after.space, after.kind, after.namespace, after.name + "\0"))
+        )
+        if begin < last:
+            yield from history.walk(begin, last, revision=revision, skip=skip)
+
+
+def _page(revision: int, found: list[tuple[ObjectRef, Stored]], at: StoreKey, asked: str) -> Page:
+    token = _Token(revision=revision, key=at, asked=asked)
     text = urlsafe_b64encode(msgspec.json.encode(token)).decode()
     return Page(revision=revision, objects=tuple(found), token=text)
 
@@ -192,8 +213,10 @@ class KeptWatch:
     """An asynchronous iterator of ``Happening``, to be entered: ``async with keeper.watch(...) as events``.
 
     ``after`` resumes after a revision instead of a snapshot; one outside the history raises Compacted on entering. A
-    bookmark comes when nothing else did for ``bookmark_s`` seconds. ``moved`` gives an event that is set when the
-    history moves. Cancelling a wait loses nothing; nothing is queued for a reader that does not come.
+    bookmark comes when nothing else did for ``bookmark_s`` seconds. ``in_force`` gives the revision up to which the
+    history is in force, beyond which nothing is told, and ``moved`` an event that is set when it rises. ``shown_in``
+    names other objects in whose status an edit shows. Cancelling a wait loses nothing; nothing is queued for a reader
+    that does not come.
     """
 
     def __init__(
@@ -202,11 +225,14 @@ class KeptWatch:
         wanted: Filter,
         *,
         moved: Callable[[], anyio.Event],
+        in_force: Callable[[], int],
+        shown_in: Callable[[Edit], Iterable[ObjectRef]] = lambda edit: (),
         after: int | None = None,
         visible: Visible | None = None,
         bookmark_s: float = 10.0,
     ) -> None:
         self._history, self._wanted, self._moved = history, wanted, moved
+        self._in_force, self._shown_in = in_force, shown_in
         self._visible, self._bookmark_s = visible, bookmark_s
         self._after = after
         self._position = 0
@@ -217,9 +243,8 @@ class KeptWatch:
         self._is_over = False
 
     async def __aenter__(self) -> Self:
-        history = self._history
         if self._after is None:
-            self._snapshot, self._position = self._wanted.ranges(), history.revision
+            self._snapshot, self._position = self._wanted.ranges(), self._in_force()
         else:
             await self._arrive(self._after)
             self._position = self._after
@@ -259,7 +284,7 @@ class KeptWatch:
             elif self._snapshot is not None:
                 self._list()
                 await anyio.sleep(0)
-            elif self._position >= self._history.revision:
+            elif self._position >= self._in_force():
                 moved = self._moved()
                 with anyio.move_on_at(self._deadline) as waiting:
                     await moved.wait()
@@ -300,21 +325,30 @@ class KeptWatch:
                 self._ready.append(Happening(type="added", revision=stored.modified, resume=0, ref=ref, stored=stored))
 
     def _read(self) -> None:
-        history = self._history
-        edits = history.batch(self._position, SLICE)
+        newest = self._in_force()
+        edits = [edit for edit in self._history.batch(self._position, SLICE) if edit.revision <= newest]
+        # One event for each object of a revision, however many of its edits show in it.
+        events = {(event.revision, event.ref): event for edit in edits for event in self._events(edit)}
         before = self._position
-        events = [event for edit in edits if (event := self._event(edit)) is not None]
-        for event, after in pairwise((*events, None)):
+        for event, after in pairwise((*events.values(), None)):
             assert event is not None
             is_last = after is None or after.revision != event.revision
             if is_last:
                 before = event.revision
             self._ready.append(msgspec.structs.replace(event, resume=before))
-        self._position = edits[-1].revision if edits else history.revision
+        self._position = edits[-1].revision if edits else newest
 
-    def _event(self, edit: Edit) -> Happening | None:
-        if edit.key.space != "object":
-            return None
+    def _events(self, edit: Edit) -> Iterator[Happening]:
+        if edit.key.space == "object" and (event := self._changed(edit)) is not None:
+            yield event
+        for ref in self._shown_in(edit):
+            stored = self._history.get(object_key(ref))
+            # A change of the object itself, with this one or after it, has an event of its own.
+            is_told = stored is None or stored.modified >= edit.revision
+            if stored is not None and not is_told and self._sees(ref) and self._wanted.accepts(stored):
+                yield Happening(type="modified", revision=edit.revision, resume=0, ref=ref, stored=stored)
+
+    def _changed(self, edit: Edit) -> Happening | None:
         ref = ref_of(edit.key)
         if not self._sees(ref):
             return None

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -51,8 +50,8 @@ PAUSE_S = 0.2
 class EtcdLog:
     """The log below ``prefix`` in the cluster of ``endpoints`` (``HOST:PORT``).
 
-    ``timeout_s``: how long a request is tried before StoreUnavailable, and how long an append whose reply was lost is
-    looked for before StoreUnknown. ``term_s``: the length of a writer's lease.
+    ``timeout_s``: how long a request is tried before StoreUnavailable; of an append, all of it together: its parts, and
+    looking for one whose reply was lost before StoreUnknown. ``term_s``: the length of a writer's lease.
     """
 
     def __init__(
@@ -116,8 +115,11 @@ class EtcdLog:
     # ------------------------------------------------------------------ appending
 
     async def append(self, entries: Sequence[Entry], *, term: Term | None = None) -> None:
-        if not entries:
-            return
+        if entries:
+            with self._link.in_time():
+                await self._append(entries, term)
+
+    async def _append(self, entries: Sequence[Entry], term: Term | None) -> None:
         if entries[0].revision != self._head.revision + 1:
             self._head = await self._reader.head()
         check_append(entries, self._head.revision, self.address)
@@ -142,7 +144,6 @@ class EtcdLog:
         layout, last = self._layout, entries[-1].revision
         turn = [created_is(layout.writer, term.epoch)] if term else []
         look = [get(layout.head), get(layout.writer)]
-        deadline = time.monotonic() + self._link.timeout_s
         while True:
             check_append(entries, self._head.revision, self.address)
             head = self._head
@@ -153,7 +154,7 @@ class EtcdLog:
             except StoreUnknown as error:
                 if await self._has_landed(entries[0].revision, value, error):
                     return
-                if time.monotonic() >= deadline:
+                if self._link.is_late:
                     raise StoreUnavailable(str(error)) from error
                 continue
             if outcome.is_done:
@@ -181,8 +182,7 @@ class EtcdLog:
         Raises Superseded when somebody else took the revision, StoreUnknown when it cannot be found out in time.
         """
         layout = self._layout
-        deadline = time.monotonic() + self._link.timeout_s
-        while time.monotonic() < deadline and not self._link.is_closed:
+        while not self._link.is_late and not self._link.is_closed:
             try:
                 head = await self._reader.head()
                 if head.revision < first:

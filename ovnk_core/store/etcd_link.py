@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 from etcd3aio import EtcdError, EtcdPermissionDeniedError, EtcdUnauthenticatedError
+from etcd3aio._protobuf import WatchRequest, WatchStub
 from etcd3aio.kv import KVService, SortOrder
 from etcd3aio.lease import LeaseService
 from etcd3aio.maintenance import AlarmType, MaintenanceService
-from etcd3aio.watch import WatchService
 
 from ovnk_core.errors import QuotaError, StoreError, StoreFull, StoreUnavailable, StoreUnknown
 from ovnk_core.store.address import EtcdTls
@@ -29,6 +31,7 @@ from ovnk_core.terms.struct import Value
 __all__ = ["EtcdLink", "Outcome", "Outdated", "Page", "Record", "created_is", "delete", "get", "modified_is", "put"]
 
 T = TypeVar("T")
+_deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 CONNECT_S = 1.0
 """How long one member is waited for before the next one is tried."""
 POLL_S = 0.02
@@ -105,7 +108,8 @@ class Member:
         )
         self.kv = KVService(self.channel, max_attempts=1)
         self.lease = LeaseService(self.channel, max_attempts=1)
-        self.watch = WatchService(self.channel, max_attempts=1)
+        # The package's own watch never ends the task that feeds it when the connection breaks.
+        self.watch = WatchStub(self.channel).Watch
         self.maintenance = MaintenanceService(self.channel, max_attempts=1)
 
     async def is_ready(self, timeout_s: float) -> bool:
@@ -151,6 +155,23 @@ class EtcdLink:
             await member.channel.close()
 
     # ------------------------------------------------------------------ trying
+
+    @contextlib.contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Everything that is asked within, together, is tried for as long as one request would be."""
+        token = _deadline.set(self._until())
+        try:
+            yield
+        finally:
+            _deadline.reset(token)
+
+    def _until(self) -> float:
+        return min(_deadline.get(), time.monotonic() + self.timeout_s)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the time of the ``in_time`` around us is over."""
+        return time.monotonic() >= _deadline.get()
 
     async def _ready(self, deadline: float) -> Member:
         while True:
@@ -202,7 +223,7 @@ class EtcdLink:
 
     async def _repeat(self, call: Callable[[Member, float], Awaitable[T]]) -> T:
         """Try until there is an answer; for what may be carried out twice. Raises StoreError or Outdated."""
-        deadline = time.monotonic() + self.timeout_s
+        deadline = self._until()
         while True:
             member = await self._ready(deadline)
             try:
@@ -252,7 +273,7 @@ class EtcdLink:
         if is_repeatable:
             answer = await self._repeat(call)
         else:
-            deadline = time.monotonic() + self.timeout_s
+            deadline = self._until()
             member = await self._ready(deadline)
             try:
                 answer = await self._attempt(member, call, deadline)
@@ -267,18 +288,22 @@ class EtcdLink:
 
     async def watch(self, key: bytes, timeout_s: float) -> AsyncGenerator[None, None]:
         """One item when the watch is in place, then one per change of ``key``; ends after ``timeout_s`` or an error."""
-        with contextlib.suppress(TimeoutError, StoreError, Interrupted):
-            member = await self._ready(time.monotonic() + timeout_s)
-            async with contextlib.aclosing(member.watch.watch(key)) as stream:  # type: ignore[type-var]
-                deadline = time.monotonic() + timeout_s
-                while (left := deadline - time.monotonic()) > 0:
-                    try:
-                        async with asyncio.timeout(left):
-                            await anext(stream)
-                    except (grpc.RpcError, grpc.aio.UsageError, StopAsyncIteration):
-                        self._current += 1
-                        return
+        deadline = time.monotonic() + timeout_s
+        with contextlib.suppress(TimeoutError, StoreError):
+            member = await self._ready(deadline)
+            call = member.watch()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    await call.write(WatchRequest(create_request={"key": key}))
+                while True:
+                    async with asyncio.timeout(deadline - time.monotonic()):
+                        if await call.read() is grpc.aio.EOF:
+                            break
                     yield
+            except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+                self._current += 1
+            finally:
+                call.cancel()
 
     # ------------------------------------------------------------------ leases and alarms
 

@@ -12,7 +12,7 @@ revision O(log n) to find, O(1) each.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
 from sortedcontainers import SortedDict
@@ -98,12 +98,29 @@ class History:
         Raises Compacted.
         """
         undone = self._undone(first, last, revision)
-        found = list(islice(_merged(self.items(first, last), undone), limit + 1))
+        found = list(islice(_merged(self.items(first, last), undone, first), limit + 1))
         return (found[:limit], found[limit][0]) if len(found) > limit else (found, None)
 
-    def _undone(self, first: StoreKey, last: StoreKey, revision: int) -> dict[StoreKey, Stored | None]:
+    def walk(
+        self, first: StoreKey, last: StoreKey, *, revision: int, skip: Callable[[StoreKey], StoreKey | None]
+    ) -> Iterator[tuple[StoreKey, Stored]]:
+        """Items of ``revision`` with ``first <= key < last``, in key order. ``skip`` says of a key that is to be passed
+        over where to go on, and None of others; what lies between costs nothing. Invalid after the next ``advance``.
+
+        Raises Compacted.
+        """
+        undone = self._undone(first, last, revision)
+        begin: StoreKey | None = first
+        while begin is not None:
+            items, begin = _merged(self.items(begin, last), undone, begin), None
+            for key, stored in items:
+                if (begin := skip(key)) is not None:
+                    break
+                yield key, stored
+
+    def _undone(self, first: StoreKey, last: StoreKey, revision: int) -> SortedDict[StoreKey, Stored | None]:
         """What the keys in range that changed since held at ``revision``."""
-        undone: dict[StoreKey, Stored | None] = {}
+        undone: SortedDict[StoreKey, Stored | None] = SortedDict()
         for edit in self.since(revision):
             if first <= edit.key < last:
                 undone.setdefault(edit.key, edit.before)
@@ -190,10 +207,10 @@ def _size(edit: Edit) -> int:
 
 
 def _merged(
-    present: Iterable[tuple[StoreKey, Stored]], undone: dict[StoreKey, Stored | None]
+    present: Iterable[tuple[StoreKey, Stored]], undone: SortedDict[StoreKey, Stored | None], first: StoreKey
 ) -> Iterator[tuple[StoreKey, Stored]]:
-    """Present items with some replaced, removed or put back, still in key order."""
-    back = iter(sorted(key for key, value in undone.items() if value is not None))
+    """Present items, which begin at ``first``, with some replaced, removed or put back, still in key order."""
+    back = (key for key in undone.irange(first) if undone[key] is not None)
     waiting = next(back, None)
     for key, stored in present:
         while waiting is not None and waiting < key:

@@ -61,7 +61,10 @@ class Rules:
     def __init__(self, *rules: tuple[str, str, str]) -> None:
         self._rules = [tuple(frozenset(words.split()) for words in rule) for rule in rules]
 
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str) -> bool:
+    def names(self, identity: str, source: str = "") -> bool:
+        return any(not source or "sync" in rule[0] or "*" in rule[0] for rule in self._rules)
+
+    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
         asked = (verb, kind, namespace or "-")
         return any(
             all(word in words or "*" in words for word, words in zip(asked, rule, strict=True)) for rule in self._rules

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import time
 from typing import Any
 
 import pytest
@@ -176,8 +178,11 @@ async def test_a_hanging_etcd_ends_in_unknown_and_is_found_out_later(own_etcd: E
     stream = log.follow(1)
     waiting = asyncio.create_task(taken(stream, 1))
     own_etcd.suspend()
+    begun_s = time.monotonic()
     with pytest.raises(StoreUnknown):
         await log.append([entry(2)])
+    # Sending it and looking for it take as long as one request may, not as long as each.
+    assert time.monotonic() - begun_s < 1.8
     own_etcd.resume()
     for _ in range(20):
         try:
@@ -203,6 +208,28 @@ async def test_closing_ends_what_is_under_way(own_etcd: EtcdServer, opened: Open
             await appending
         with pytest.raises(StoreUnavailable):
             await following
+
+
+async def test_connections_that_break_leave_no_task_behind(own_etcd: EtcdServer, opened: Open) -> None:
+    """What is left of a watch would be told by the collector, long after and in no test's words."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(str(context)))
+    log = await opened(own_etcd.endpoint, timeout_s=1.0)
+    await log.campaign("us")
+    for revision in (1, 2):
+        await log.append([entry(revision)])
+        own_etcd.kill()
+        with pytest.raises(StoreError):
+            await log.writer()
+        gc.collect()
+        await asyncio.to_thread(own_etcd.start)
+        stream = log.follow(revision - 1)
+        assert await taken(stream, 1) == [entry(revision)]
+        await stream.aclose()  # type: ignore[attr-defined]
+    await log.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert told == []
 
 
 async def test_an_etcd_that_is_away_is_unavailable(own_etcd: EtcdServer, opened: Open) -> None:

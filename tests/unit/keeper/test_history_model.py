@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ovnk_core.errors import Compacted
-from ovnk_core.keeper.document import Kept, encode, object_key
+from ovnk_core.keeper.document import Kept, encode, object_key, ref_of
 from ovnk_core.keeper.watching import Filter, Happening, KeptWatch, read_page
 from ovnk_core.store.entry import Change, Entry, Stored, StoreKey
 from ovnk_core.store.history import History
@@ -132,7 +132,15 @@ class Feed:
         self.moved = anyio.Event()
 
     def watch(self, wanted: Filter, after: int | None) -> KeptWatch:
-        return KeptWatch(self.history, wanted, moved=lambda: self.moved, after=after, bookmark_s=0.0)
+        return KeptWatch(
+            self.history,
+            wanted,
+            moved=lambda: self.moved,
+            in_force=lambda: self.history.revision,
+            shown_in=lambda edit: (ref_of(edit.key),) if edit.key == OTHER else (),
+            after=after,
+            bookmark_s=0.0,
+        )
 
 
 def follow(known: dict[ObjectRef, int], event: Happening) -> None:
@@ -209,6 +217,11 @@ def test_events_of_a_watch_are_the_changes_each_once_in_order(walk: Any, wanted:
             if before.get(ref) != after.get(ref):
                 kind = "deleted" if ref not in after else "modified" if ref in before else "added"
                 expected.append((revision, kind, ref))
+        # A decision shows in its pod, unless the pod itself changed with it or since.
+        pod, latest = ref_of(OTHER), dict(listed(states[-1], wanted))
+        is_other = states[revision].get(OTHER) != states[revision - 1].get(OTHER)
+        if is_other and latest.get(pod, revision) < revision:
+            expected.append((revision, "modified", pod))
     found = asyncio.run(run())
     assert [each[0] for each in found] == sorted(each[0] for each in found)
     assert sorted(found) == sorted(expected)
