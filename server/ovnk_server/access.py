@@ -10,6 +10,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Literal, Protocol, get_args
 
+from ovnk_wire import KINDS
+
 from ovnk_core.errors import OvnkError
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
@@ -24,9 +26,14 @@ class PermissionDenied(OvnkError):
 
 
 class Policy(Protocol):
-    """What identities may do. ``namespace`` is empty for kinds without one; ``kind`` empty: something of no kind."""
+    """What identities may do. ``namespace`` is empty for kinds without one; ``kind`` empty: something of no kind;
+    ``source`` is that of a ``sync``."""
 
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str) -> bool: ...
+    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool: ...
+
+    def names(self, identity: str, source: str = "") -> bool:
+        """Whether any rule is about the identity; with a ``source``, one that lets it state something as that."""
+        ...
 
 
 class Caller(Value, frozen=True, kw_only=True):
@@ -35,14 +42,28 @@ class Caller(Value, frozen=True, kw_only=True):
     identity: str
     policy: Policy
 
-    def may(self, verb: Verb, kind: str = "", namespace: str = "") -> bool:
-        return self.policy.allows(self.identity, verb, kind, namespace)
+    def may(self, verb: Verb, kind: str = "", namespace: str = "", source: str = "") -> bool:
+        return self.policy.allows(self.identity, verb, kind, namespace, source)
 
-    def require(self, verb: Verb, kind: str = "", namespace: str = "") -> None:
+    def require(self, verb: Verb, kind: str = "", namespace: str = "", source: str = "") -> None:
         """Raises PermissionDenied with the same words for what exists and what does not."""
-        if not self.may(verb, kind, namespace):
+        if not self.may(verb, kind, namespace, source):
             what = f"{kind} in {namespace}" if namespace else kind or "this"
             raise PermissionDenied(f"{self.identity or 'nobody'} may not {verb} {what}")
+
+    def require_delete(self, ref: ObjectRef) -> None:
+        """A namespace takes along what is in it: by kind and not by what is there, so that nobody learns what is
+        there. Raises PermissionDenied."""
+        self.require("delete", ref.kind, ref.namespace)
+        if ref.kind == "Namespace":
+            for kind in KINDS:
+                if kind.is_namespaced:
+                    self.require("delete", kind.name, ref.name)
+
+    def require_rule(self) -> None:
+        """For what everybody may know who has anything to do here. Raises PermissionDenied."""
+        if not self.policy.names(self.identity):
+            raise PermissionDenied(f"{self.identity or 'nobody'} is named by no rule")
 
     def visible(self, verb: Verb) -> Callable[[ObjectRef], bool]:
         """Which objects the caller may know of."""
@@ -60,7 +81,10 @@ class Caller(Value, frozen=True, kw_only=True):
 class AllowAll:
     """The policy of a socket whose users may do everything, and of tests."""
 
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str) -> bool:
+    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
+        return True
+
+    def names(self, identity: str, source: str = "") -> bool:
         return True
 
 

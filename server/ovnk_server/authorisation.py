@@ -5,10 +5,12 @@
     verbs = ["get", "list", "watch", "apply"]
     kinds = ["EgressFirewall", "NetworkPolicy"]
     namespaces = ["team-a", "team-a-*"]
+    sources = ["team-a-adapter"]
 
 Each entry is exact, or a prefix with ``*`` at its end; verbs are exact or ``*``. The namespace of what has none is the
 empty text, and so is the kind of what has no kind (flows, the service's events): ``*`` alone holds them, a longer
-prefix does not. Without a file the unix socket's identity may do everything, and nobody else anything.
+prefix does not. ``sources`` is about the verb sync alone: as which sources. Without a file the unix socket's identity
+may do everything, and nobody else anything.
 
 The file is looked at every second. One that cannot be used changes nothing: the policy before it stays in force, and
 why is logged once.
@@ -40,12 +42,14 @@ class AuthorisationError(OvnkError):
 
 
 class Rule(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Allows all of ``identities`` all of ``verbs`` on all of ``kinds`` in all of ``namespaces``."""
+    """Allows all of ``identities`` all of ``verbs`` on all of ``kinds`` in all of ``namespaces``; to sync, as any of
+    ``sources``."""
 
     identities: tuple[str, ...]
     verbs: tuple[str, ...]
     kinds: tuple[str, ...] = ("*",)
     namespaces: tuple[str, ...] = ("*",)
+    sources: tuple[str, ...] = ("*",)
 
 
 class _File(Value, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,27 +61,37 @@ class RulePolicy:
 
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
-        self._answers: dict[tuple[str, str, str, str], bool] = {}
+        self._answers: dict[tuple[str, ...], bool] = {}
 
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str) -> bool:
-        asked = (identity, verb, kind, namespace)
+    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
+        asked = (identity, verb, kind, namespace, source)
         found = self._answers.get(asked)
         if found is None:
             found = any(_holds(rule, asked) for rule in self.rules)
             if len(self._answers) >= MAX_ANSWERS:
                 self._answers.clear()
-            if len(kind) + len(namespace) <= MAX_NAMES:
+            if len(kind) + len(namespace) + len(source) <= MAX_NAMES:
                 self._answers[asked] = found
         return found
 
+    def names(self, identity: str, source: str = "") -> bool:
+        """Whether a rule is about the identity; with a ``source``, one that lets it state something as that."""
+        return any(
+            _matches(rule.identities, identity)
+            and (not source or (_matches(rule.verbs, "sync") and _matches(rule.sources, source)))
+            for rule in self.rules
+        )
 
-def _holds(rule: Rule, asked: tuple[str, str, str, str]) -> bool:
+
+def _holds(rule: Rule, asked: tuple[str, str, str, str, str]) -> bool:
+    *words, source = asked
     listed = (rule.identities, rule.verbs, rule.kinds, rule.namespaces)
-    return all(any(_matches(entry, word) for entry in entries) for entries, word in zip(listed, asked, strict=True))
+    is_held = all(_matches(entries, word) for entries, word in zip(listed, words, strict=True))
+    return is_held and (not source or _matches(rule.sources, source))
 
 
-def _matches(entry: str, word: str) -> bool:
-    return word.startswith(entry[:-1]) if entry.endswith("*") else word == entry
+def _matches(entries: tuple[str, ...], word: str) -> bool:
+    return any(word.startswith(each[:-1]) if each.endswith("*") else word == each for each in entries)
 
 
 def everything_for(identity: str) -> RulePolicy:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from ovnk_api.v1 import diff_pb2, meta_pb2, object_pb2, object_service_pb2
-from ovnk_wire import WireError, kind_named, kind_of, to_manifest, wire_path
+from ovnk_wire import WireError, kind_named, kind_of, to_manifest, unknown_field, wire_path
 
 from ovnk_core.errors import ObjectError, SchemaError
 from ovnk_core.ingest.parse import DEFAULT_NAMESPACE
@@ -24,6 +25,8 @@ from ovnk_core.terms.name import ObjectRef
 MAX_ITEMS = 5_000
 """Objects of one request."""
 DEFAULT_PAGE, MAX_PAGE = 500, 5_000
+MAX_ID = 128
+"""Characters of a request_id."""
 _VERSION = re.compile(r"r([0-9]{1,18})")
 _BATCH = re.compile(r"object#/[0-9]+")
 _MODES: dict[int, Mode] = {
@@ -76,6 +79,17 @@ def subject_of(item: object_pb2.Object, field: str) -> ObjectRef:
         raise SchemaError(error.reason, path=field) from None
     meta = getattr(item, kind.field).metadata
     return ObjectRef(kind.name, (meta.namespace or DEFAULT_NAMESPACE) if kind.is_namespaced else "", meta.name)
+
+
+def unknown_fault(message: Message, field: str = "") -> SchemaError | None:
+    """What is wrong with a message, at ``field`` of a request, that holds something unknown: carried out without it,
+    the request would mean something else."""
+    found = unknown_field(message)
+    if found is None:
+        return None
+    path = ".".join(filter(None, (field, found[0])))
+    reason, fix = "a field that this server does not know", "leave it out, or ask a server that knows it"
+    return SchemaError(reason, path=path, value=f"field number {found[1]}", fix=fix)
 
 
 # ------------------------------------------------------------------------------------------- objects to change
@@ -165,6 +179,15 @@ def _result(result: Result, warnings: Sequence[str]) -> object_service_pb2.Objec
         outcome=OUTCOMES[result.outcome],
         warnings=[text.removeprefix(head) for text in warnings if text.startswith(head)],
     )
+
+
+def request_id(request: Any) -> str:
+    """The id under which an answer is remembered, empty for none. Raises SchemaError."""
+    text: str = request.request_id
+    if len(text) > MAX_ID or not (text.isascii() and text.isprintable()):
+        reason = f"must be at most {MAX_ID} printable ASCII characters"
+        raise SchemaError(reason, path="request_id", value=show(text), fix="send a UUID, for instance")
+    return "" if request.validate_only else text
 
 
 # ------------------------------------------------------------------------------------------- pages and times

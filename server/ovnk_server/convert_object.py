@@ -18,8 +18,9 @@ from ovnk_api.v1.object_service_pb2 import WatchResponse
 from ovnk_wire import body_of, from_manifest
 
 from ovnk_core.features.egress_firewall.status import FirewallStatus, firewall_status
-from ovnk_core.keeper.document import Manifest, decision_key, decode, object_key, read_decision
+from ovnk_core.keeper.document import Manifest, decision_key, decode, read_decision
 from ovnk_core.keeper.keeper import Keeper
+from ovnk_core.keeper.ties import host_addresses, needs_address, needs_host, node_key
 from ovnk_core.keeper.watching import Happening
 from ovnk_core.model.decision import PodDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
@@ -131,21 +132,11 @@ class _Placed(NamedTuple):
 
 def _placed(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> _Placed | None:
     """Where a pod is, of what its document does not say."""
-    status = manifest.get("status") or {}
-    spec = manifest.get("spec") or {}
-    node = keeper.history.get(object_key(ObjectRef("Node", "", spec.get("nodeName") or "")))
-    hosts = () if status.get("hostIP") or node is None else _internal(decode(node.value).manifest)
-    decision = None
-    if not (status.get("podIPs") or status.get("podIP") or spec.get("hostNetwork")):
-        decision = keeper.history.get(decision_key("Pod", ref.key))
+    hosts = host_addresses(keeper.history.get(node_key(manifest))) if needs_host(manifest) else ()
+    decision = keeper.history.get(decision_key("Pod", ref.key)) if needs_address(manifest) else None
     if decision is None and not hosts:
         return None
     return _Placed(decision.value if decision else b"", hosts)
-
-
-def _internal(node: Manifest) -> tuple[str, ...]:
-    found = (node.get("status") or {}).get("addresses") or ()
-    return tuple(each["address"] for each in found if each.get("type") == "InternalIP" and each.get("address"))
 
 
 def _place(pod: pod_pb2.Pod, found: _Placed) -> None:
@@ -183,7 +174,7 @@ class _Statuses:
             firewall, refused = cluster.get(ref), cluster.refused.get(ref)
             self._found[key] = firewall_status(
                 firewall if isinstance(firewall, EgressFirewall) else None,
-                refused.errors if refused is not None else (),
+                tuple(each.at("") for each in refused.errors) if refused is not None else (),
                 cluster.engine.rows(DNS_DECISION).get,
             )
             if len(self._found) > MAX_STATUSES:

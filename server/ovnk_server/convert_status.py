@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from ovnk_api.v1 import meta_pb2
 from ovnk_api.v1 import northbound_service_pb2 as pb
 
+from ovnk_core.cluster import Cluster
+from ovnk_core.errors import ObjectError
+from ovnk_core.features.egress_firewall.verdict import dns_addresses
 from ovnk_core.keeper.document import decode, object_key
 from ovnk_core.keeper.keeper import Keeper
 from ovnk_core.keeper.stages import STAGES, StageName, Standing
+from ovnk_core.model.egress_firewall import DnsName
+from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL
 from ovnk_core.store.entry import Stored
 from ovnk_core.terms.name import ObjectRef
 from ovnk_server.convert import reference, timestamp, version
+from ovnk_server.hearing import Hearing
+
+Problems = Mapping[ObjectRef, Sequence[ObjectError]]
 
 WORDS: dict[StageName, str] = {
     "accepted": "Accepted",
@@ -60,20 +70,37 @@ def stage_statuses(keeper: Keeper, standing: Standing, revision: int, *, is_told
     return found
 
 
-def conditions_of(keeper: Keeper, ref: ObjectRef, stored: Stored) -> pb.ObjectConditions | None:
+def pending_firewalls(cluster: Cluster) -> set[ObjectRef]:
+    """Firewalls with the condition DNSPending: some rule has no effect, because its name has no address."""
+    known = cluster.engine.rows(DNS_DECISION)
+    if all(dns_addresses(known.get(name), allow=True) for name in cluster.dns_names):
+        return set()
+    return {
+        ObjectRef("EgressFirewall", key.namespace, key.name)
+        for key, firewall in cluster.engine.rows(EGRESS_FIREWALL).items()
+        if any(
+            isinstance(rule.to, DnsName) and not dns_addresses(known.get(rule.to.name), allow=rule.allow)
+            for rule in firewall.rules
+        )
+    }
+
+
+def conditions_of(
+    keeper: Keeper, ref: ObjectRef, stored: Stored, *, problems: Problems, hearing: Hearing
+) -> pb.ObjectConditions | None:
     """Conditions of an object, or of one that is refused and was never accepted; None where the accepted one, which
-    comes first, has told already."""
-    cluster, is_refused_version = keeper.plane.cluster, bool(decode(stored.value).faults)
+    comes first, has told already. ``problems``: of the cluster, asked once for many objects."""
+    is_refused_version = bool(decode(stored.value).faults)
     if is_refused_version and keeper.history.get(object_key(ref)) is not None:
         return None
-    refused = cluster.refused.get(ref)
-    reasons = "; ".join(map(str, refused.errors)) if refused is not None else ""
+    refused = keeper.plane.cluster.refused.get(ref)
+    reasons = hearing.reasons(refused.errors) if refused is not None else ""
     conditions = [
         _condition("Accepted", not reasons, "Refused" if reasons else "Accepted", reasons),
         _condition("Refused", bool(reasons), "Refused" if reasons else "NotRefused", reasons),
     ]
     if not is_refused_version:
-        waits = "; ".join(str(error) for error in cluster.problems.get(ref, ())) if refused is None else ""
+        waits = hearing.reasons(problems.get(ref, ())) if refused is None else ""
         standing = keeper.stages.standing()
         for stage in STAGES[1:]:
             is_reached = keeper.stages.progress[stage].reached >= stored.modified

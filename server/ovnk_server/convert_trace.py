@@ -75,7 +75,7 @@ _WRITTEN_AT = re.compile(r"#/[0-9]+/spec/(ingress|egress)/([0-9]+)")
 def read_question(message: pb.Question) -> Question:
     """Raises QuestionError, or SchemaError for a protocol there is not."""
     port = message.port if message.HasField("port") else None
-    return parse_question(message.source, message.target, read_protocol(message.protocol), port)
+    return parse_question(message.source, message.target, read_protocol(message.protocol, "question.protocol"), port)
 
 
 def read_protocol(number: int, field: str = "protocol") -> Protocol:
@@ -127,17 +127,18 @@ class Reader:
         namespaces = _namespaces(scene, question)
         steps = [self.step(step, namespaces) for step in found.steps]
         legs = [self._leg(leg, scene) for leg in found.legs]
-        hidden = any(step.is_redacted for step in steps)
+        is_redacted = any(step.is_redacted for step in steps) or any(not leg.source or not leg.target for leg in legs)
         texts = dict.fromkeys(step.text for step in steps if step.text)
         return pb.Answer(
             verdict=_VERDICTS[found.verdict],
-            reason="; ".join(texts) if hidden else found.reason,
+            # A reason names what steps and legs name.
+            reason=("; ".join(texts) or REDACTED) if is_redacted else found.reason,
             path=_PATHS[found.path],
             legs=legs,
             steps=steps,
             incomplete=found.incomplete,
             revision=revision,
-            is_redacted=hidden or any(not leg.source or not leg.target for leg in legs),
+            is_redacted=is_redacted,
         )
 
     def step(self, found: Step, namespaces: Mapping[str, str]) -> pb.Step:

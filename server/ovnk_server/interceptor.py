@@ -28,6 +28,7 @@ from ovnk_server.access import Caller, PermissionDenied, Policy, Verb, enter
 from ovnk_server.admission import Admission
 from ovnk_server.audit import Audit, SyncAudit
 from ovnk_server.authorisation import Authorisation
+from ovnk_server.convert import unknown_fault
 from ovnk_server.faults import Malformed, NotReady, PolicyChanged, ReadOnly, TooLarge
 from ovnk_server.identity import identity_of, is_tls
 from ovnk_server.methods import Method, method_of
@@ -64,7 +65,7 @@ class Call:
         self.task = asyncio.current_task()
         self.end: OvnkError | None = None
         """Why the server ends it."""
-        self.allowed: set[tuple[Verb, str, str]] = set()
+        self.allowed: set[tuple[Verb, str, str, str]] = set()
         self.audit: SyncAudit | None = None
         self.arrived: Arrived | None = None
         self.response: Any = None
@@ -99,11 +100,14 @@ class Following:
     def __init__(self, authorisation: Authorisation, call: Call) -> None:
         self._authorisation, self._call = authorisation, call
 
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str) -> bool:
-        is_allowed = self._authorisation.policy.allows(identity, verb, kind, namespace)
+    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
+        is_allowed = self._authorisation.policy.allows(identity, verb, kind, namespace, source)
         if is_allowed:
-            self._call.allowed.add((verb, kind, namespace))
+            self._call.allowed.add((verb, kind, namespace, source))
         return is_allowed
+
+    def names(self, identity: str, source: str = "") -> bool:
+        return self._authorisation.policy.names(identity, source)
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -177,9 +181,11 @@ class Gate(grpc.aio.ServerInterceptor):
                 return Arrived(None, error=TooLarge(len(data), most))
             digest = hashlib.sha256(data).digest() if method.is_change else b""
             try:
-                return Arrived(data if parse is None else parse(data), digest=digest)
+                message: Any = data if parse is None else parse(data)
             except DecodeError:
                 return Arrived(None, error=Malformed("the request is not the message that this method takes"))
+            fault = None if method.is_judging else unknown_fault(message)
+            return Arrived(message, error=fault, digest=digest)
 
         return read
 

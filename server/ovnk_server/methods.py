@@ -16,17 +16,21 @@ Pace = Literal["call", "batch", "stream"]
 _BATCH = ("ObjectService/Apply", "ObjectService/Delete", "TraceService/Diff", "NorthboundService/WaitRevision")
 _LARGE = ("ObjectService/Apply", "SyncService/Sync")
 _CHANGES = ("ObjectService/Apply", "ObjectService/Delete", "SyncService/Sync", "DnsService/PushAnswers")
+_JUDGING = ("SyncService/Sync",)
 _OPEN = ("grpc.health.v1.", "grpc.reflection.")
 
 
 class Method(Value, frozen=True, kw_only=True):
-    """One RPC. ``name`` is ``ovnk_api.v1.ObjectService/Get``. ``is_open``: answered in every state of the server."""
+    """One RPC. ``name`` is ``ovnk_api.v1.ObjectService/Get``. ``is_open``: answered in every state of the server.
+    ``is_judging``: its handler says itself what becomes of fields that are not known; of others the gate refuses them.
+    """
 
     name: str
     pace: Pace
     is_large: bool
     is_change: bool
     is_open: bool
+    is_judging: bool
 
     @property
     def is_reflection(self) -> bool:
@@ -47,4 +51,5 @@ def method_of(path: str, *, is_stream: bool) -> Method:
         is_large=short in _LARGE,
         is_change=short in _CHANGES,
         is_open=name.startswith(_OPEN),
+        is_judging=not name.startswith(f"{PACKAGE}.") or short in _JUDGING,
     )

@@ -1,7 +1,8 @@
 """Pages of lists that are derived from a snapshot: rows, flows.
 
 The lists last asked for are kept, so that pages of one show one revision while the cluster goes on changing. A token
-holds the revision and how far the reader came; when its list is gone the reader has to start over.
+holds the revision and how many entries the reader got, which tells nothing of those that lie between; where in the list
+that is, is remembered here, or counted again. When the list is gone the reader has to start over.
 """
 
 from __future__ import annotations
@@ -22,15 +23,23 @@ from ovnk_core.terms.struct import Value
 
 T = TypeVar("T")
 M = TypeVar("M")
-MAX_LISTS = 4
+MAX_LISTS, MAX_PLACES = 4, 1_024
 
 
 class Token(Value, frozen=True, kw_only=True):
     """Where the next page of a list begins. ``asked``: the question, which may not change between pages."""
 
     revision: int
-    offset: int
+    given: int
     asked: str
+
+
+class Kept(NamedTuple, Generic[T]):
+    """A list, what its messages are made of besides, and where readers are: what they asked, how many they got."""
+
+    entries: tuple[T, ...]
+    facts: Any
+    places: dict[tuple[str, int], int]
 
 
 class Listed(NamedTuple, Generic[M]):
@@ -54,28 +63,39 @@ class Listings(Generic[T, M]):
         facts: Callable[[Snapshot], Any],
     ) -> None:
         self._keeper, self._derive, self._convert, self._facts = keeper, derive, convert, facts
-        self._kept: OrderedDict[int, tuple[tuple[T, ...], Any]] = OrderedDict()
+        self._kept: OrderedDict[int, Kept[T]] = OrderedDict()
 
     async def page(self, wanted: Callable[[T], bool], *, limit: int, token: str, asked: str) -> Listed[M]:
-        """The next entries that are ``wanted``. Raises SchemaError for a token that is not ours, or Compacted."""
+        """The next entries that are ``wanted``, which follows from ``asked`` alone: who asks, and for what. Raises
+        SchemaError for a token that is not ours, or Compacted."""
         start = read_token(token, asked) if token else None
-        revision, (entries, facts) = await self._list(start)
-        first = start.offset if start else 0
+        revision, kept = await self._list(start)
+        given = start.given if start else 0
 
         def convert() -> tuple[list[M], int]:
-            found: list[M] = []
-            for offset in range(first, len(entries)):
-                if wanted(entries[offset]):
-                    if len(found) == limit:
-                        return found, offset
-                    found.append(self._convert(entries[offset], facts))
-            return found, len(entries)
+            place = kept.places.get((asked, given))
+            passed, found = 0 if place is None else given, list[M]()
+            for offset in range(place or 0, len(kept.entries)):
+                entry = kept.entries[offset]
+                if not wanted(entry):
+                    continue
+                if len(found) == limit:
+                    return found, offset
+                if passed < given:
+                    passed += 1
+                else:
+                    found.append(self._convert(entry, kept.facts))
+            return found, len(kept.entries)
 
         found, end = await anyio.to_thread.run_sync(convert)
-        rest = Token(revision=revision, offset=end, asked=asked)
-        return Listed(found, write_token(rest) if end < len(entries) else "", revision)
+        if end == len(kept.entries):
+            return Listed(found, "", revision)
+        if len(kept.places) >= MAX_PLACES:
+            kept.places.clear()
+        kept.places[asked, given + len(found)] = end
+        return Listed(found, write_token(Token(revision=revision, given=given + len(found), asked=asked)), revision)
 
-    async def _list(self, start: Token | None) -> tuple[int, tuple[tuple[T, ...], Any]]:
+    async def _list(self, start: Token | None) -> tuple[int, Kept[T]]:
         if start is not None:
             found = self._kept.get(start.revision)
             if found is None:
@@ -84,7 +104,7 @@ class Listings(Generic[T, M]):
             return start.revision, found
         snapshot = await self._keeper.snapshot()
         if snapshot.revision not in self._kept:
-            made = await anyio.to_thread.run_sync(lambda: (self._derive(snapshot), self._facts(snapshot)))
+            made = await anyio.to_thread.run_sync(lambda: Kept(self._derive(snapshot), self._facts(snapshot), {}))
             self._kept[snapshot.revision] = made
         self._kept.move_to_end(snapshot.revision)
         while len(self._kept) > MAX_LISTS:
@@ -102,7 +122,7 @@ def read_token(text: str, asked: str) -> Token:
         token = msgspec.json.decode(urlsafe_b64decode(text.encode()), type=Token)
     except ValueError:
         token = None
-    if token is None or token.asked != asked or token.offset < 0:
+    if token is None or token.asked != asked or token.given < 0:
         fix = "take the token of the page before, and ask the same question"
         raise SchemaError("not a token of this list", path="page_token", value=show(text), fix=fix)
     return token

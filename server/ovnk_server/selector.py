@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from ovnk_wire import Kind, single_fields
+
 from ovnk_core.errors import SchemaError
 from ovnk_core.ingest.metadata import label_key_fault, label_value_fault
 from ovnk_core.ingest.text import show
@@ -22,6 +24,8 @@ _PART = re.compile(
         ) \s* (?:,|$)""",
     re.VERBOSE,
 )
+_FILLED_IN = ("status.", "metadata.resourceVersion")
+"""Fields of which the kept object does not tell all."""
 _FIELD = re.compile(r"\s*(?P<path>[A-Za-z0-9_.-]+)\s*(?P<sign>==|!=|=)\s*(?P<value>[^,]*?)\s*(?:,|$)")
 
 
@@ -49,13 +53,20 @@ def _requirement(part: re.Match[str]) -> Requirement:
     return requirement(key, operator, values)
 
 
-def read_field_selector(text: str) -> tuple[FieldTest, ...]:
-    """Text -> tests of manifest fields, all of which must hold. Raises SchemaError."""
+def read_field_selector(text: str, kind: Kind) -> tuple[tuple[FieldTest, ...], tuple[FieldTest, ...]]:
+    """Text -> tests of manifest fields, all of which must hold: of the object as it is kept, and of what the server
+    fills in when it answers. Raises SchemaError, also for a field that the kind has not: nothing would ever have it."""
     fix = "write path=value or path!=value, as metadata.name=web"
-    return tuple(
-        FieldTest(path=part["path"], text=part["value"], is_equal=part["sign"] != "!=")
-        for part in _parts(_FIELD, text, "field_selector", fix)
-    )
+    kept, shown = list[FieldTest](), list[FieldTest]()
+    for part in _parts(_FIELD, text, "field_selector", fix):
+        path = part["path"]
+        if path not in single_fields(kind):
+            known = ", ".join(single_fields(kind))
+            reason = f"is no field of a {kind.name} that holds one value"
+            raise SchemaError(reason, path="field_selector", value=show(path), fix=f"there are {known}")
+        test = FieldTest(path=path, text=part["value"], is_equal=part["sign"] != "!=")
+        (shown if path.startswith(_FILLED_IN) else kept).append(test)
+    return tuple(kept), tuple(shown)
 
 
 def _parts(pattern: re.Pattern[str], text: str, field: str, fix: str) -> list[re.Match[str]]:

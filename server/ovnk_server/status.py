@@ -103,9 +103,16 @@ def status_of(error: BaseException, request_id: str) -> status_pb2.Status:
         return _packed(outcome, text, (_info(outcome, {"request_id": request_id}),))
     if isinstance(error, core.Refusal):
         outcome = _of_refusal(error)
-    text = str(error) or "not in time"
+    text = _text(error) or "not in time"
     details = (_info(outcome, _facts(error, request_id)), *_more(error, text))
     return _packed(outcome, text, details, violations(_object_errors(error)))
+
+
+def _text(error: BaseException) -> str:
+    """Without the places where we keep a request's objects; violations name its fields."""
+    if isinstance(error, core.Refusal):
+        return str(core.Refusal([each.at("") for each in error.errors]))
+    return str(error.at("") if isinstance(error, core.ObjectError) else error)
 
 
 def _object_errors(error: BaseException) -> tuple[core.ObjectError, ...]:

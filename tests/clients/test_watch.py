@@ -12,11 +12,13 @@ from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.object_service_pb2 import WatchResponse
 from ovnk_client import Denied, WatchEvent
 from ovnk_client.client import Client
+from ovnk_client.connection import Backoff
 from ovnk_wire import from_manifest
 
 from tests.clients.scripted import Handler, Script, abort, scripted
 
 CODE = grpc.StatusCode
+actual = Backoff.pause_s
 
 
 def pod(name: str) -> Object:
@@ -142,6 +144,20 @@ async def test_a_revision_of_the_callers_that_is_gone_is_listed_anew() -> None:
     async with scripted(script) as client:
         assert told(await take(client, 2, resume_revision=3)) == ["resync", "synced"]
     assert script.requests["Watch"][0].resume_revision == 3
+
+
+@pytest.mark.asyncio
+async def test_who_has_to_start_over_again_and_again_asks_more_and_more_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that is too much for this client is not asked of the server without a break."""
+    pauses: list[float] = []
+    monkeypatch.setattr(Backoff, "pause_s", lambda self, wanted_s=None: pauses.append(self._next_s) or actual(self))
+    slow = WatchResponse(revision=9)
+    slow.resync_required.reason = "too slow"
+    script = Script(Watch=sends(added("a", 4), synced(4, 1), slow))
+    async with scripted(script) as client:
+        events = await take(client, 9)
+    assert told(events) == ["added a", "synced", "resync"] * 3
+    assert pauses == sorted(set(pauses)) and len(pauses) == 3
 
 
 @pytest.mark.asyncio

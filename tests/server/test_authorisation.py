@@ -120,3 +120,19 @@ def test_a_rewritten_file_that_says_the_same_is_no_change(tmp_path: Path) -> Non
 def test_a_server_does_not_begin_with_a_broken_file(tmp_path: Path) -> None:
     with pytest.raises(AuthorisationError, match="No such file"):
         Authorisation(str(tmp_path / "none.toml"), "local")
+
+
+def test_sources_bound_who_may_sync_and_nothing_else() -> None:
+    adapter = Rule(identities=("spiffe://x/a",), verbs=("sync", "get"), namespaces=("a",), sources=("kube-a", "lab-*"))
+    policy = RulePolicy((adapter, TEAM, ADMIN))
+    assert policy.allows("spiffe://x/a", "sync", "Pod", "a", "kube-a")
+    assert policy.allows("spiffe://x/a", "sync", "Pod", "a", "lab-1")
+    assert not policy.allows("spiffe://x/a", "sync", "Pod", "a", "kube-b")
+    assert not policy.allows("spiffe://x/a", "sync", "Pod", "b", "kube-a")
+    assert policy.allows("spiffe://x/a", "get", "Pod", "a")
+    assert policy.allows("spiffe://x/admin", "sync", "Pod", "a", "kube-b")
+    assert policy.names("spiffe://x/a", "kube-a")
+    assert not policy.names("spiffe://x/a", "kube-b")
+    assert policy.names("spiffe://x/ci")
+    assert not policy.names("spiffe://x/ci", "kube-a"), "it may not sync"
+    assert not policy.names("spiffe://x/nobody")

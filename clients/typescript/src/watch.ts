@@ -81,13 +81,17 @@ export class Watch implements AsyncIterable<WatchEvent> {
     let backoff = new Backoff();
     let hasBegun = false;
     for (;;) {
+      const begunAt = this.position;
       const lost = yield* this.attempt(() => {
-        backoff = new Backoff();
         hasBegun = true;
       });
       const isExpired = lost instanceof Expired;
       if (!isExpired && (!lost.isPassing || (!hasBegun && performance.now() >= givesUpMs))) {
         throw lost;
+      }
+      // A list is no progress: one that has to start over again and again must not come back at once.
+      if (begunAt > 0 && this.position > begunAt) {
+        backoff = new Backoff();
       }
       await pause(backoff.pauseMs(lost.retryAfterS), this.options.signal);
       if (isExpired || (hasBegun && this.position === 0)) {

@@ -11,7 +11,7 @@ field of a manifest. Everything else survives the way there and back.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -85,6 +85,22 @@ def to_manifest(item: Object) -> dict[str, Any]:
     found: dict[str, Any] = {"apiVersion": kind.api_version, "kind": kind.kubernetes_kind}
     found.update(write(getattr(item, kind.field)))
     return found
+
+
+@cache
+def single_fields(kind: Kind) -> tuple[str, ...]:
+    """Paths of the fields that hold one value in manifests of a kind: ``metadata.name``, ``spec.nodeName``."""
+    return tuple(_single_fields(kind.descriptor))
+
+
+def _single_fields(descriptor: Descriptor) -> Iterator[str]:
+    for name, field in _manifest_fields(descriptor).items():
+        if field.is_repeated or is_map(field):
+            continue
+        if field.message_type is None or field.message_type.full_name in _OPAQUE:
+            yield name
+        else:
+            yield from (f"{name}.{below}" for below in _single_fields(field.message_type))
 
 
 def _kind(manifest: Mapping[str, Any]) -> Kind:

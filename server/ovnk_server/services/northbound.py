@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 import anyio
 import anyio.to_thread
+from msgspec import json
 from ovnk_api.v1 import northbound_pb2, northbound_service_pb2_grpc
 from ovnk_api.v1 import northbound_service_pb2 as pb
 
@@ -20,7 +22,8 @@ from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_server import access
 from ovnk_server.convert import page_size, read_kind, read_reference, seconds, timestamp
 from ovnk_server.convert_northbound import NOBODY, flow, readable, row, rules_of
-from ovnk_server.convert_status import conditions_of, stage_statuses
+from ovnk_server.convert_status import conditions_of, pending_firewalls, stage_statuses
+from ovnk_server.hearing import Hearing
 from ovnk_server.paging import Listings
 
 SLICE = 200
@@ -68,12 +71,13 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
             is_wanted,
             limit=page_size(request.page_size),
             token=request.page_token,
-            asked=f"{request.table}|{owner or ''}",
+            asked=_asked(who, request.table, str(owner or "")),
         )
         return pb.ListRowsResponse(rows=page.found, next_page_token=page.token, revision=page.revision)
 
     async def ListFlows(self, request: pb.ListFlowsRequest, context: Any) -> pb.ListFlowsResponse:
-        sees = access.caller().visible("northbound")
+        who = access.caller()
+        sees = who.visible("northbound")
 
         def is_wanted(each: ListedFlow) -> bool:
             is_there = not request.datapath or request.datapath in each.datapaths
@@ -83,7 +87,7 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
             is_wanted,
             limit=page_size(request.page_size),
             token=request.page_token,
-            asked=f"{request.datapath}|{request.stage}",
+            asked=_asked(who, request.datapath, request.stage),
         )
         return pb.ListFlowsResponse(flows=page.found, next_page_token=page.token, revision=page.revision)
 
@@ -105,12 +109,13 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
         who, keeper = access.caller(), self._keeper
+        who.require_rule()
         standing = keeper.stages.standing()
-        revision = request.revision if request.HasField("revision") else keeper.revision
+        revision = _revision(request.revision) if request.HasField("revision") else keeper.revision
         sees_all, sees = who.may("northbound"), who.visible("list")
         turn, cluster = await keeper.writer(), keeper.plane.cluster
         refused = [ref for ref in cluster.refused if sees(ref)]
-        waiting = [ref for ref in cluster.problems if ref not in cluster.refused and sees(ref)]
+        warned = {*cluster.problems, *pending_firewalls(cluster)} - cluster.refused.keys()
         found = pb.GetStatusResponse(
             accepted_revision=standing.accepted,
             programmed_revision=max(standing.programmed, 0),
@@ -121,31 +126,32 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
             writer=pb.WriterStatus(epoch=turn.number, is_self=keeper.term is not None),
             objects=keeper.inventory.count(lambda kind, namespace: who.may("list", kind, namespace)),
             refused_objects=len(refused),
-            warning_objects=len(waiting),
+            warning_objects=sum(map(sees, warned)),
         )
         if sees_all:
             found.lagging_chassis.extend(standing.lagging)
             found.writer.holder = turn.holder
             found.northbound.CopyFrom(_link(await keeper.link()))
+            found.store_failure = await keeper.store_failure()
             if standing.chassis is not None:
                 found.chassis = standing.chassis
         return found
 
     async def WaitRevision(self, request: pb.WaitRevisionRequest, context: Any) -> pb.WaitRevisionResponse:
-        keeper, sees_all = self._keeper, access.caller().may("northbound")
+        who, keeper = access.caller(), self._keeper
+        who.require_rule()
+        sees_all, revision = who.may("northbound"), _revision(request.revision)
         stage = _STAGES.get(request.stage)
         if stage is None:
             raise SchemaError("no such stage", path="stage", value=str(request.stage))
         message = ""
         try:
-            await keeper.wait(request.revision, stage, seconds(request, "timeout"))
+            await keeper.wait(revision, stage, seconds(request, "timeout"))
         except (TimeoutError, Unreachable) as error:
             message = str(error) or f"not {stage} in time"
         standing = keeper.stages.standing()
         reached = keeper.stages.progress[stage].reached
-        found = pb.WaitRevisionResponse(
-            is_reached=reached >= request.revision, revision=max(reached, 0), message=message
-        )
+        found = pb.WaitRevisionResponse(is_reached=reached >= revision, revision=max(reached, 0), message=message)
         if stage == "enforced" and sees_all and not found.is_reached:
             found.lagging_chassis.extend(standing.lagging)
         return found
@@ -161,24 +167,37 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
             for kind in kinds:
                 who.require("list", kind, request.namespace)
         # Accepted objects first, then those of which nothing was ever accepted.
-        wanted = Filter(kinds=kinds, namespace=request.namespace or None, spaces=("object", "refused"))
+        wanted = Filter(
+            kinds=kinds, namespace=request.namespace or None, name=request.name, spaces=("object", "refused")
+        )
+        hearing = Hearing(keeper, who)
         sees, left, token = who.visible("list"), page_size(request.page_size), request.page_token
         found: list[pb.ObjectConditions] = []
         revision = 0
         while left:
-            page = keeper.page(
-                wanted,
-                limit=min(left, SLICE),
-                token=token,
-                visible=lambda ref: request.name in ("", ref.name) and sees(ref),
-            )
-            made = [conditions_of(keeper, ref, stored) for ref, stored in page.objects]
+            page = keeper.page(wanted, limit=min(left, SLICE), token=token, visible=sees)
+            problems = keeper.plane.cluster.problems
+            made = [
+                conditions_of(keeper, ref, stored, problems=problems, hearing=hearing) for ref, stored in page.objects
+            ]
             found += [each for each in made if each is not None]
             left, token, revision = left - len(page.objects), page.token, page.revision
             if not token:
                 break
             await anyio.sleep(0)
         return pb.GetConditionsResponse(objects=found, next_page_token=token, revision=revision)
+
+
+def _asked(who: access.Caller, *words: str) -> str:
+    """A question and who asks it, in a few letters that do not repeat either."""
+    return sha256(json.encode((who.identity, *words))).hexdigest()[:16]
+
+
+def _revision(number: int) -> int:
+    """Raises SchemaError for one that no commit ever had."""
+    if number <= 0:
+        raise SchemaError("revisions begin at 1", path="revision", value=str(number))
+    return number
 
 
 def _link(link: Link) -> pb.NorthboundLink:

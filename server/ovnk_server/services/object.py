@@ -9,13 +9,14 @@ import anyio
 import anyio.to_thread
 from ovnk_api.v1 import object_service_pb2 as pb
 from ovnk_api.v1 import object_service_pb2_grpc
-from ovnk_wire import KINDS
+from ovnk_api.v1.object_pb2 import Object
+from ovnk_wire import kind_named, to_manifest
 
 from ovnk_core.errors import NotFound, SchemaError
 from ovnk_core.keeper.document import object_key
 from ovnk_core.keeper.keeper import Keeper
 from ovnk_core.keeper.proposal import Accepted, Request, Result
-from ovnk_core.keeper.watching import Filter, Page
+from ovnk_core.keeper.watching import FieldTest, Filter, Page
 from ovnk_core.terms.name import ObjectRef
 from ovnk_server import access
 from ovnk_server.convert import (
@@ -25,12 +26,14 @@ from ovnk_server.convert import (
     read_kind,
     read_object,
     read_reference,
+    request_id,
     results,
     seconds,
     subject_of,
 )
 from ovnk_server.convert_northbound import change_plan
 from ovnk_server.convert_object import Objects
+from ovnk_server.hearing import Hearing
 from ovnk_server.selector import read_field_selector, read_label_selector
 
 SLICE = 100
@@ -62,19 +65,25 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
         kind = read_kind(request.kind)
         if request.namespace:
             who.require("list", kind, request.namespace)
+        known = kind_named(kind)
+        assert known is not None
+        fields, shown = read_field_selector(request.field_selector, known)
         wanted = Filter(
             kinds=(kind,),
             namespace=request.namespace or None,
             selector=read_label_selector(request.label_selector),
-            fields=read_field_selector(request.field_selector),
+            fields=fields,
+            shown=shown,
         )
-        left, visible = page_size(request.page_size), who.visible("list")
+        left = most = page_size(request.page_size)
+        visible = who.visible("list")
         found: list[Any] = []
         page = Page(revision=0, objects=(), token=request.page_token)
         for _ in range(MAX_SLICES):
             page = self._keeper.page(wanted, limit=min(left, SLICE), token=page.token, visible=visible)
-            found += [self._objects.message(ref, stored) for ref, stored in page.objects]
-            left -= len(page.objects)
+            made = (self._objects.message(ref, stored) for ref, stored in page.objects)
+            found += [each for each in made if not shown or _holds(shown, each)]
+            left = most - len(found)
             if not page.token or not left:
                 break
             await anyio.sleep(0)
@@ -107,40 +116,47 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
         puts = [
             read_object(item.object, index, etag=item.etag, mode=item.mode) for index, item in enumerate(request.items)
         ]
-        id = "" if request.validate_only else request.request_id
-        asked = self._keeper.request(puts, author=who.identity, id=id)
+        asked = self._keeper.request(puts, author=who.identity, id=request_id(request))
         if request.validate_only:
             return pb.ApplyResponse(**await self._tried(asked, refs))
-        done: Accepted = await self._keeper.commit(asked)
-        return pb.ApplyResponse(revision=done.revision, results=results(done.results, refs, done.warnings))
+        return pb.ApplyResponse(**await self._done(asked, refs))
 
     async def Delete(self, request: pb.DeleteRequest, context: Any) -> pb.DeleteResponse:
         who = access.caller()
         drops = read_drops(request.items, may_be_absent=request.allow_missing)
         refs = [drop.ref for drop in drops]
         for ref in refs:
-            who.require("delete", ref.kind, ref.namespace)
-            if ref.kind == "Namespace":
-                # By kind and not by what is there, so that nobody learns what is there.
-                for kind in KINDS:
-                    if kind.is_namespaced:
-                        who.require("delete", kind.name, ref.name)
+            who.require_delete(ref)
         check_items(refs)
-        id = "" if request.validate_only else request.request_id
-        asked = self._keeper.request(drops=drops, author=who.identity, id=id)
+        asked = self._keeper.request(drops=drops, author=who.identity, id=request_id(request))
         if request.validate_only:
             return pb.DeleteResponse(**await self._tried(asked, refs))
+        return pb.DeleteResponse(**await self._done(asked, refs))
+
+    async def _done(self, asked: Request, refs: list[ObjectRef]) -> dict[str, Any]:
+        """Carry out a request -> the fields of its answer."""
         done: Accepted = await self._keeper.commit(asked)
-        return pb.DeleteResponse(revision=done.revision, results=results(done.results, refs, done.warnings))
+        hearing = Hearing(self._keeper, access.caller())
+        problems = self._keeper.plane.cluster.problems
+        waits = [f"{ref}: {hearing.text(each.reason)}" for ref in refs for each in problems.get(ref, ())]
+        told, _ = hearing.results(done.results, refs)
+        return {"revision": done.revision, "results": results(told, refs, [*done.warnings, *waits])}
 
     async def _tried(self, asked: Request, refs: list[ObjectRef]) -> dict[str, Any]:
         """The fields of an answer to a request that is not to be carried out."""
         done: Accepted
         done, before, after = await self._keeper.try_out(asked)
-        sees, schema = access.caller().visible("northbound"), self._keeper.schema
-        plan = await anyio.to_thread.run_sync(lambda: change_plan(done.results, before, after, schema, sees=sees))
-        found = [_unversioned(result) for result in done.results]
+        who, schema = access.caller(), self._keeper.schema
+        sees, (told, is_redacted) = who.visible("northbound"), Hearing(self._keeper, who).results(done.results, refs)
+        plan = await anyio.to_thread.run_sync(lambda: change_plan(told, before, after, schema, sees=sees))
+        plan.is_redacted |= is_redacted
+        found = [_unversioned(result) for result in told]
         return {"revision": done.revision, "results": results(found, refs, done.warnings), "plan": plan}
+
+
+def _holds(tests: tuple[FieldTest, ...], item: Object) -> bool:
+    manifest = to_manifest(item)
+    return all(test.holds(manifest) for test in tests)
 
 
 def _unversioned(result: Result) -> Result:

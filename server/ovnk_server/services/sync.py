@@ -13,7 +13,7 @@ from typing import Any
 
 from ovnk_api.v1 import meta_pb2, sync_service_pb2_grpc
 from ovnk_api.v1 import sync_service_pb2 as pb
-from ovnk_wire import WireError, kind_named, kind_of
+from ovnk_wire import WireError, kind_named, kind_of, manifest_path
 
 from ovnk_core.errors import SchemaError
 from ovnk_core.ingest.metadata import is_label_name, is_subdomain
@@ -24,7 +24,7 @@ from ovnk_core.keeper.proposal import Put
 from ovnk_core.keeper.source import Judged, Prune, Pruned, Rejected, Unreadable
 from ovnk_core.terms.name import ObjectRef
 from ovnk_server import access
-from ovnk_server.convert import field_violations, read_object, read_reference, reference, subject_of
+from ovnk_server.convert import field_violations, read_object, read_reference, reference, subject_of, unknown_fault
 from ovnk_server.faults import StreamEnded
 
 MAX_BATCH = 100
@@ -54,7 +54,9 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
             arrivals.close()
 
     async def _begin(self, first: pb.SyncRequest) -> Session:
-        """Raises SchemaError, or PermissionDenied where the source holds what the caller may not state."""
+        """Raises SchemaError, or PermissionDenied where no rule lets the caller state anything as this source, where
+        the source holds what the caller may not state, or is being stated by somebody else. Otherwise whoever is first
+        to state a source has it."""
         who = access.caller()
         if first.WhichOneof("statement") != "begin":
             raise SchemaError("the first statement must begin", path="begin")
@@ -62,11 +64,15 @@ class SyncService(sync_service_pb2_grpc.SyncServiceServicer):
         if not _SOURCE.fullmatch(source):
             fix = "at most 253 letters, digits and -_.:/ that begin and end with a letter or digit"
             raise SchemaError("not a name for a source", path="begin.source", value=show(source), fix=fix)
-        for ref in self._keeper.inventory.of_source(source):
-            who.require("sync", ref.kind, ref.namespace)
+        stated = {(ref.kind, ref.namespace) for ref in self._keeper.inventory.of_source(source)}
         before = self._live.get(source)
-        if before is not None and before.who.identity != who.identity:
-            raise access.PermissionDenied(f"{who.identity} may not state the source {source!r}: it is another's")
+        if (
+            not who.policy.names(who.identity, source)
+            or not all(who.may("sync", *place, source) for place in stated)
+            or (before is not None and before.who.identity != who.identity)
+        ):
+            # The same words whatever the source holds, and whosever it is.
+            raise access.PermissionDenied(f"{who.identity or 'nobody'} may not state the source {source!r}")
         session = self._live[source] = Session(self._keeper, who, first)
         if before is not None:
             await before.end()
@@ -148,7 +154,7 @@ class Session:
 
     async def take(self, batch: list[pb.SyncRequest]) -> pb.SyncResponse:
         """Statements, of which only the last may be Complete, become durable -> the answer to them."""
-        said = _Said(self.who)
+        said = _Said(self.who, self._source)
         for request in batch:
             if request.sequence <= self._sequence:
                 raise SchemaError("must grow with every statement", path="sequence", value=str(request.sequence))
@@ -192,7 +198,7 @@ class Session:
                 stated=frozenset(stated),
                 allow=self._allows_prune,
                 has_unidentified=self._has_unidentified,
-                may_drop=lambda ref: self.who.require("sync", ref.kind, ref.namespace),
+                may_drop=lambda ref: self.who.require("sync", ref.kind, ref.namespace, self._source),
                 author=self.who.identity,
             )
         )
@@ -202,8 +208,8 @@ class Session:
 class _Said:
     """What some statements amount to: of several about one object the last counts."""
 
-    def __init__(self, who: access.Caller) -> None:
-        self._who = who
+    def __init__(self, who: access.Caller, source: str) -> None:
+        self._who, self._source = who, source
         self.puts: dict[ObjectRef, Put] = {}
         self.gone: dict[ObjectRef, None] = {}
         self.unreadable: dict[ObjectRef, Unreadable] = {}
@@ -212,9 +218,12 @@ class _Said:
 
     def add(self, request: pb.SyncRequest) -> None:
         """Raises SchemaError for what is no statement, and PermissionDenied."""
+        fault = unknown_fault(request)
+        if fault is not None and not fault.path.startswith("put.object"):
+            raise fault
         match request.WhichOneof("statement"):
             case "put":
-                self._put(request.put.object)
+                self._put(request.put.object, fault)
             case "remove":
                 self.gone[self._about(read_reference(request.remove.reference, "remove.reference"))] = None
             case "unreadable":
@@ -228,26 +237,30 @@ class _Said:
                 raise SchemaError("states nothing that is known here", path="statement")
 
     def _about(self, ref: ObjectRef) -> ObjectRef:
-        self._who.require("sync", ref.kind, ref.namespace)
+        self._who.require("sync", ref.kind, ref.namespace, self._source)
         for said in (self.puts, self.gone, self.unreadable):
             said.pop(ref, None)
         return ref
 
-    def _put(self, item: Any) -> None:
+    def _put(self, item: Any, fault: SchemaError | None) -> None:
+        """``fault``: something in it is not known here, without which it would be another object."""
         try:
-            kind_of(item)
+            kind = kind_of(item)
         except WireError as error:
             # A kind that is newer than this server: nothing of it was ever taken in, so nothing can be mistaken for it.
             self.nameless.append(_nameless(error.reason))
             return
         ref = self._about(subject_of(item, "put.object"))
-        try:
-            self.puts[ref] = read_object(item)
-        except SchemaError as error:
-            violation = meta_pb2.FieldViolation(
-                manifest_path=error.path, value=error.value, reason=error.reason, fix=error.fix
-            )
-            self._unreadable(ref, [violation])
+        if fault is None:
+            try:
+                self.puts[ref] = read_object(item)
+                return
+            except SchemaError as error:
+                fault, path = error, error.path
+        else:
+            path = manifest_path(kind, fault.path.removeprefix("put.object.").partition(".")[2])
+        violation = meta_pb2.FieldViolation(manifest_path=path, value=fault.value, reason=fault.reason, fix=fault.fix)
+        self._unreadable(ref, [violation])
 
     def _unreadable(self, ref: ObjectRef, violations: Any) -> None:
         is_named = is_subdomain(ref.name) and (not ref.namespace or is_label_name(ref.namespace))

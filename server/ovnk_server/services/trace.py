@@ -36,6 +36,7 @@ from ovnk_server.convert_trace import (
     read_protocol,
     read_question,
 )
+from ovnk_server.hearing import Hearing
 
 BATCH = 64
 MAX_PODS = 2_000
@@ -110,6 +111,9 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
             except QuestionError as error:
                 field = _FIELDS.get(error.field, error.field)
                 found.fault.CopyFrom(pb.QuestionFault(field=field, value=error.value, reason=error.reason))
+            except SchemaError as error:
+                field = error.path.removeprefix("question.")
+                found.fault.CopyFrom(pb.QuestionFault(field=field, value=error.value, reason=error.reason))
             yield found
 
     # ------------------------------------------------------------------ all pairs
@@ -152,7 +156,7 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
         for ref in refs:
             who.require("apply", ref.kind, ref.namespace)
         for ref in gone:
-            who.require("delete", ref.kind, ref.namespace)
+            who.require_delete(ref)
         check_items([*refs, *gone], "objects")
         done: Accepted
         try:
@@ -168,15 +172,16 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
         rows = await anyio.to_thread.run_sync(
             lambda: readable(compared.operations, owners_of(before.cluster, after), sees)
         )
+        told, hides_objects = Hearing(keeper, who).results(done.results, [*refs, *gone])
         rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections)
         return pb.DiffResponse(
-            objects=object_changes(done.results),
+            objects=object_changes(told),
             rules=rules[0],
             connections=connections[0],
             rows=rows.counts(),
             is_complete=compared.is_complete,
             revision=before.revision,
-            is_redacted=rules[1] or connections[1] or rows.is_redacted,
+            is_redacted=hides_objects or rules[1] or connections[1] or rows.is_redacted,
         )
 
 

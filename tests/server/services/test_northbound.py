@@ -211,7 +211,9 @@ async def test_a_revision_goes_through_the_stages() -> None:
         assert all(each.HasField("reached_time") for each in status.stages[:3])
         await acknowledge(database, chassis=True)
         assert (await wait(pb.STAGE_ENFORCED)).is_reached
-        assert (await failure(api.northbound.WaitRevision(pb.WaitRevisionRequest(stage=9)))).violations[0][0] == "stage"
+        assert (await failure(api.northbound.WaitRevision(pb.WaitRevisionRequest(revision=1, stage=9)))).violations[0][
+            0
+        ] == "stage"
 
 
 async def test_chassis_that_lag_are_named() -> None:

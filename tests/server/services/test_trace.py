@@ -99,7 +99,7 @@ async def test_an_answer_is_about_the_change_before_it(api: Api, stand: Stand) -
         ({"source": "shop/web", "target": "shop/db:80", "port": 81}, "question.port"),
         ({"source": "web", "target": "shop/db:80"}, "question.source"),
         ({"source": "shop/web", "target": "shop/db:80", "engine": 77}, "question.engine"),
-        ({"source": "shop/web", "target": "shop/db:80", "protocol": 77}, "protocol"),
+        ({"source": "shop/web", "target": "shop/db:80", "protocol": 77}, "question.protocol"),
     ],
 )
 async def test_a_question_without_an_answer(stand: Stand, api: Api, asked: dict[str, Any], field: str) -> None:

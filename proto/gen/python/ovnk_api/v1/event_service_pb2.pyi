@@ -61,7 +61,7 @@ class Event(_message.Message):
     REVISION_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Grows with every event of this server."""
+    """Grows with every event of this server, and counts nothing."""
     type: Global___EventType.ValueType
     """Whether somebody should look."""
     reason: _builtins.str

@@ -28,15 +28,15 @@ from ovnk_api.v1 import meta_pb2 as ovnk__api_dot_v1_dot_meta__pb2
 from ovnk_api.v1 import northbound_pb2 as ovnk__api_dot_v1_dot_northbound__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ovnk_api/v1/northbound_service.proto\x12\x0bovnk_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x1covnk_api/v1/northbound.proto\"t\n\x0fListRowsRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12+\n\x05owner\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x10ListRowsResponse\x12\x1e\n\x04rows\x18\x01 \x03(\x0b\x32\x10.ovnk_api.v1.Row\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"Z\n\x10ListFlowsRequest\x12\x10\n\x08\x64\x61tapath\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x11ListFlowsResponse\x12 \n\x05\x66lows\x18\x01 \x03(\x0b\x32\x11.ovnk_api.v1.Flow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x11GetPendingRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"y\n\x12GetPendingResponse\x12-\n\noperations\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.RowOperation\x12\x12\n\ntotal_size\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"6\n\x10GetStatusRequest\x12\x15\n\x08revision\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_revision\"\x97\x03\n\x11GetStatusResponse\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x01 \x01(\x03\x12\x1b\n\x13programmed_revision\x18\x02 \x01(\x03\x12\x19\n\x11realized_revision\x18\x03 \x01(\x03\x12\x19\n\x11\x65nforced_revision\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12(\n\x06stages\x18\x06 \x03(\x0b\x32\x18.ovnk_api.v1.StageStatus\x12\x17\n\x0flagging_chassis\x18\x07 \x03(\t\x12\x14\n\x07\x63hassis\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12)\n\x06writer\x18\t \x01(\x0b\x32\x19.ovnk_api.v1.WriterStatus\x12/\n\nnorthbound\x18\n \x01(\x0b\x32\x1b.ovnk_api.v1.NorthboundLink\x12\x0f\n\x07objects\x18\x0b \x01(\x05\x12\x17\n\x0frefused_objects\x18\x0c \x01(\x05\x12\x17\n\x0fwarning_objects\x18\r \x01(\x05\x42\n\n\x08_chassis\"\x97\x01\n\x0bStageStatus\x12!\n\x05stage\x18\x01 \x01(\x0e\x32\x12.ovnk_api.v1.Stage\x12\x12\n\nis_reached\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x30\n\x0creached_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x0cWriterStatus\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07is_self\x18\x03 \x01(\x08\"y\n\x0eNorthboundLink\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0cis_connected\x18\x02 \x01(\x08\x12/\n\x0bstale_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\"v\n\x13WaitRevisionRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12!\n\x05stage\x18\x02 \x01(\x0e\x32\x12.ovnk_api.v1.Stage\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x14WaitRevisionResponse\x12\x12\n\nis_reached\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x17\n\x0flagging_chassis\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"l\n\x14GetConditionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"r\n\x15GetConditionsResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.ovnk_api.v1.ObjectConditions\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x89\x01\n\x10ObjectConditions\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\x12*\n\nconditions\x18\x03 \x03(\x0b\x32\x16.ovnk_api.v1.Condition*p\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTAGE_ACCEPTED\x10\x01\x12\x14\n\x10STAGE_PROGRAMMED\x10\x02\x12\x12\n\x0eSTAGE_REALIZED\x10\x03\x12\x12\n\x0eSTAGE_ENFORCED\x10\x04\x32\xf0\x03\n\x11NorthboundService\x12G\n\x08ListRows\x12\x1c.ovnk_api.v1.ListRowsRequest\x1a\x1d.ovnk_api.v1.ListRowsResponse\x12J\n\tListFlows\x12\x1d.ovnk_api.v1.ListFlowsRequest\x1a\x1e.ovnk_api.v1.ListFlowsResponse\x12M\n\nGetPending\x12\x1e.ovnk_api.v1.GetPendingRequest\x1a\x1f.ovnk_api.v1.GetPendingResponse\x12J\n\tGetStatus\x12\x1d.ovnk_api.v1.GetStatusRequest\x1a\x1e.ovnk_api.v1.GetStatusResponse\x12S\n\x0cWaitRevision\x12 .ovnk_api.v1.WaitRevisionRequest\x1a!.ovnk_api.v1.WaitRevisionResponse\x12V\n\rGetConditions\x12!.ovnk_api.v1.GetConditionsRequest\x1a\".ovnk_api.v1.GetConditionsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$ovnk_api/v1/northbound_service.proto\x12\x0bovnk_api.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x1covnk_api/v1/northbound.proto\"t\n\x0fListRowsRequest\x12\r\n\x05table\x18\x01 \x01(\t\x12+\n\x05owner\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"]\n\x10ListRowsResponse\x12\x1e\n\x04rows\x18\x01 \x03(\x0b\x32\x10.ovnk_api.v1.Row\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"Z\n\x10ListFlowsRequest\x12\x10\n\x08\x64\x61tapath\x18\x01 \x01(\t\x12\r\n\x05stage\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"`\n\x11ListFlowsResponse\x12 \n\x05\x66lows\x18\x01 \x03(\x0b\x32\x11.ovnk_api.v1.Flow\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\"\n\x11GetPendingRequest\x12\r\n\x05limit\x18\x01 \x01(\x05\"y\n\x12GetPendingResponse\x12-\n\noperations\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.RowOperation\x12\x12\n\ntotal_size\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0e\n\x06reason\x18\x04 \x01(\t\"6\n\x10GetStatusRequest\x12\x15\n\x08revision\x18\x01 \x01(\x03H\x00\x88\x01\x01\x42\x0b\n\t_revision\"\xae\x03\n\x11GetStatusResponse\x12\x19\n\x11\x61\x63\x63\x65pted_revision\x18\x01 \x01(\x03\x12\x1b\n\x13programmed_revision\x18\x02 \x01(\x03\x12\x19\n\x11realized_revision\x18\x03 \x01(\x03\x12\x19\n\x11\x65nforced_revision\x18\x04 \x01(\x03\x12\x10\n\x08revision\x18\x05 \x01(\x03\x12(\n\x06stages\x18\x06 \x03(\x0b\x32\x18.ovnk_api.v1.StageStatus\x12\x17\n\x0flagging_chassis\x18\x07 \x03(\t\x12\x14\n\x07\x63hassis\x18\x08 \x01(\x05H\x00\x88\x01\x01\x12)\n\x06writer\x18\t \x01(\x0b\x32\x19.ovnk_api.v1.WriterStatus\x12/\n\nnorthbound\x18\n \x01(\x0b\x32\x1b.ovnk_api.v1.NorthboundLink\x12\x0f\n\x07objects\x18\x0b \x01(\x05\x12\x17\n\x0frefused_objects\x18\x0c \x01(\x05\x12\x17\n\x0fwarning_objects\x18\r \x01(\x05\x12\x15\n\rstore_failure\x18\x0e \x01(\tB\n\n\x08_chassis\"\x97\x01\n\x0bStageStatus\x12!\n\x05stage\x18\x01 \x01(\x0e\x32\x12.ovnk_api.v1.Stage\x12\x12\n\nis_reached\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x30\n\x0creached_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x0cWriterStatus\x12\x0e\n\x06holder\x18\x01 \x01(\t\x12\r\n\x05\x65poch\x18\x02 \x01(\x03\x12\x0f\n\x07is_self\x18\x03 \x01(\x08\"y\n\x0eNorthboundLink\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x14\n\x0cis_connected\x18\x02 \x01(\x08\x12/\n\x0bstale_since\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x66\x61ilure\x18\x04 \x01(\t\"v\n\x13WaitRevisionRequest\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12!\n\x05stage\x18\x02 \x01(\x0e\x32\x12.ovnk_api.v1.Stage\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"f\n\x14WaitRevisionResponse\x12\x12\n\nis_reached\x18\x01 \x01(\x08\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x17\n\x0flagging_chassis\x18\x03 \x03(\t\x12\x0f\n\x07message\x18\x04 \x01(\t\"l\n\x14GetConditionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"r\n\x15GetConditionsResponse\x12.\n\x07objects\x18\x01 \x03(\x0b\x32\x1d.ovnk_api.v1.ObjectConditions\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x89\x01\n\x10ObjectConditions\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x18\n\x10resource_version\x18\x02 \x01(\t\x12*\n\nconditions\x18\x03 \x03(\x0b\x32\x16.ovnk_api.v1.Condition*p\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTAGE_ACCEPTED\x10\x01\x12\x14\n\x10STAGE_PROGRAMMED\x10\x02\x12\x12\n\x0eSTAGE_REALIZED\x10\x03\x12\x12\n\x0eSTAGE_ENFORCED\x10\x04\x32\xf0\x03\n\x11NorthboundService\x12G\n\x08ListRows\x12\x1c.ovnk_api.v1.ListRowsRequest\x1a\x1d.ovnk_api.v1.ListRowsResponse\x12J\n\tListFlows\x12\x1d.ovnk_api.v1.ListFlowsRequest\x1a\x1e.ovnk_api.v1.ListFlowsResponse\x12M\n\nGetPending\x12\x1e.ovnk_api.v1.GetPendingRequest\x1a\x1f.ovnk_api.v1.GetPendingResponse\x12J\n\tGetStatus\x12\x1d.ovnk_api.v1.GetStatusRequest\x1a\x1e.ovnk_api.v1.GetStatusResponse\x12S\n\x0cWaitRevision\x12 .ovnk_api.v1.WaitRevisionRequest\x1a!.ovnk_api.v1.WaitRevisionResponse\x12V\n\rGetConditions\x12!.ovnk_api.v1.GetConditionsRequest\x1a\".ovnk_api.v1.GetConditionsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.northbound_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STAGE']._serialized_start=2131
-  _globals['_STAGE']._serialized_end=2243
+  _globals['_STAGE']._serialized_start=2154
+  _globals['_STAGE']._serialized_end=2266
   _globals['_LISTROWSREQUEST']._serialized_start=172
   _globals['_LISTROWSREQUEST']._serialized_end=288
   _globals['_LISTROWSRESPONSE']._serialized_start=290
@@ -52,23 +52,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSTATUSREQUEST']._serialized_start=734
   _globals['_GETSTATUSREQUEST']._serialized_end=788
   _globals['_GETSTATUSRESPONSE']._serialized_start=791
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1198
-  _globals['_STAGESTATUS']._serialized_start=1201
-  _globals['_STAGESTATUS']._serialized_end=1352
-  _globals['_WRITERSTATUS']._serialized_start=1354
-  _globals['_WRITERSTATUS']._serialized_end=1416
-  _globals['_NORTHBOUNDLINK']._serialized_start=1418
-  _globals['_NORTHBOUNDLINK']._serialized_end=1539
-  _globals['_WAITREVISIONREQUEST']._serialized_start=1541
-  _globals['_WAITREVISIONREQUEST']._serialized_end=1659
-  _globals['_WAITREVISIONRESPONSE']._serialized_start=1661
-  _globals['_WAITREVISIONRESPONSE']._serialized_end=1763
-  _globals['_GETCONDITIONSREQUEST']._serialized_start=1765
-  _globals['_GETCONDITIONSREQUEST']._serialized_end=1873
-  _globals['_GETCONDITIONSRESPONSE']._serialized_start=1875
-  _globals['_GETCONDITIONSRESPONSE']._serialized_end=1989
-  _globals['_OBJECTCONDITIONS']._serialized_start=1992
-  _globals['_OBJECTCONDITIONS']._serialized_end=2129
-  _globals['_NORTHBOUNDSERVICE']._serialized_start=2246
-  _globals['_NORTHBOUNDSERVICE']._serialized_end=2742
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1221
+  _globals['_STAGESTATUS']._serialized_start=1224
+  _globals['_STAGESTATUS']._serialized_end=1375
+  _globals['_WRITERSTATUS']._serialized_start=1377
+  _globals['_WRITERSTATUS']._serialized_end=1439
+  _globals['_NORTHBOUNDLINK']._serialized_start=1441
+  _globals['_NORTHBOUNDLINK']._serialized_end=1562
+  _globals['_WAITREVISIONREQUEST']._serialized_start=1564
+  _globals['_WAITREVISIONREQUEST']._serialized_end=1682
+  _globals['_WAITREVISIONRESPONSE']._serialized_start=1684
+  _globals['_WAITREVISIONRESPONSE']._serialized_end=1786
+  _globals['_GETCONDITIONSREQUEST']._serialized_start=1788
+  _globals['_GETCONDITIONSREQUEST']._serialized_end=1896
+  _globals['_GETCONDITIONSRESPONSE']._serialized_start=1898
+  _globals['_GETCONDITIONSRESPONSE']._serialized_end=2012
+  _globals['_OBJECTCONDITIONS']._serialized_start=2015
+  _globals['_OBJECTCONDITIONS']._serialized_end=2152
+  _globals['_NORTHBOUNDSERVICE']._serialized_start=2269
+  _globals['_NORTHBOUNDSERVICE']._serialized_end=2765
 # @@protoc_insertion_point(module_scope)

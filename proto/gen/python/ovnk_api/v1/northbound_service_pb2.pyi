@@ -290,6 +290,7 @@ class GetStatusResponse(_message.Message):
     OBJECTS_FIELD_NUMBER: _builtins.int
     REFUSED_OBJECTS_FIELD_NUMBER: _builtins.int
     WARNING_OBJECTS_FIELD_NUMBER: _builtins.int
+    STORE_FAILURE_FIELD_NUMBER: _builtins.int
     accepted_revision: _builtins.int
     """The last revision that is durable."""
     programmed_revision: _builtins.int
@@ -308,6 +309,8 @@ class GetStatusResponse(_message.Message):
     """How many objects a source states and we refuse."""
     warning_objects: _builtins.int
     """How many objects have a condition that somebody should look at."""
+    store_failure: _builtins.str
+    """Why the store cannot be reached, so that no change can be accepted; empty while it answers."""
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]:
         """Which stages that revision has reached, in order."""
@@ -340,10 +343,11 @@ class GetStatusResponse(_message.Message):
         objects: _builtins.int = ...,
         refused_objects: _builtins.int = ...,
         warning_objects: _builtins.int = ...,
+        store_failure: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "chassis", b"chassis", "northbound", b"northbound", "writer", b"writer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "accepted_revision", b"accepted_revision", "chassis", b"chassis", "enforced_revision", b"enforced_revision", "lagging_chassis", b"lagging_chassis", "northbound", b"northbound", "objects", b"objects", "programmed_revision", b"programmed_revision", "realized_revision", b"realized_revision", "refused_objects", b"refused_objects", "revision", b"revision", "stages", b"stages", "warning_objects", b"warning_objects", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "accepted_revision", b"accepted_revision", "chassis", b"chassis", "enforced_revision", b"enforced_revision", "lagging_chassis", b"lagging_chassis", "northbound", b"northbound", "objects", b"objects", "programmed_revision", b"programmed_revision", "realized_revision", b"realized_revision", "refused_objects", b"refused_objects", "revision", b"revision", "stages", b"stages", "store_failure", b"store_failure", "warning_objects", b"warning_objects", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chassis: _TypeAlias = _typing.Literal["chassis"]  # noqa: Y015
     _WhichOneofArgType__chassis: _TypeAlias = _typing.Literal["_chassis", b"_chassis"]  # noqa: Y015

@@ -122,7 +122,9 @@ class ListRequest(_message.Message):
     label_selector: _builtins.str
     """Only objects with such labels, as kubectl writes it: "app=web,tier in (a, b),!legacy"."""
     field_selector: _builtins.str
-    """Only objects with such fields: "metadata.name=web,spec.nodeName!=n1"."""
+    """Only objects with such fields: "metadata.name=web,spec.nodeName!=n1". Any that holds one value; those that the server
+    fills in, as status.podIP, are compared as it answers them.
+    """
     page_size: _builtins.int
     """At most so many objects; 0: 500. More than 5,000 is read as 5,000."""
     page_token: _builtins.str
@@ -157,7 +159,7 @@ class ListResponse(_message.Message):
     next_page_token: _builtins.str
     """For the next page; empty on the last one."""
     revision: _builtins.int
-    """The revision that all pages show; a watch may resume from it."""
+    """The revision that all pages show, but for statuses; a watch may resume from it."""
     @_builtins.property
     def objects(self) -> _containers.RepeatedCompositeFieldContainer[_object_pb2.Object]:
         """The objects."""
@@ -189,8 +191,8 @@ class ApplyRequest(_message.Message):
     validate_only: _builtins.bool
     """Change nothing; say what would be changed."""
     request_id: _builtins.str
-    """Chosen by the caller, a UUID for instance. The same request with the same id gets the same answer for 24 hours, and
-    is carried out once. Empty: not remembered.
+    """Chosen by the caller, a UUID for instance: at most 128 printable ASCII characters. The same request with the same id
+    gets the same answer for 24 hours, and is carried out once. Empty: not remembered.
     """
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApplyItem]:
@@ -492,7 +494,7 @@ class WatchResponse(_message.Message):
 
     @_builtins.property
     def modified(self) -> Global___WatchModified:
-        """An object changed."""
+        """An object changed, or what we say of it in its status, which changes no resource_version."""
 
     @_builtins.property
     def deleted(self) -> Global___WatchDeleted:
@@ -558,7 +560,7 @@ Global___WatchAdded: _TypeAlias = WatchAdded  # noqa: Y015
 
 @_typing.final
 class WatchModified(_message.Message):
-    """An object changed."""
+    """An object changed, or its status."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -27,7 +27,9 @@ if _version_not_supported:
 
 class ObjectServiceStub(object):
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     def __init__(self, channel):
@@ -65,7 +67,9 @@ class ObjectServiceStub(object):
 
 class ObjectServiceServicer(object):
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     def Get(self, request, context):
@@ -143,7 +147,9 @@ def add_ObjectServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class ObjectService(object):
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     @staticmethod

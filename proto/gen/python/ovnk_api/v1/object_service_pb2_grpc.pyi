@@ -28,7 +28,9 @@ GRPC_VERSION: str
 
 class ObjectServiceStub:
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     @_typing.overload
@@ -53,7 +55,9 @@ class ObjectServiceStub:
 @_typing.type_check_only
 class ObjectServiceAsyncStub(ObjectServiceStub):
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -74,7 +78,9 @@ class ObjectServiceAsyncStub(ObjectServiceStub):
 
 class ObjectServiceServicer(metaclass=_abc_1.ABCMeta):
     """Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
-    object's resource_version is that of its last change.
+    object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+    those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+    that is gone by then has none.
     """
 
     @_abc_1.abstractmethod

@@ -77,7 +77,7 @@ export function eventTypeToNumber(object: EventType): number {
 
 /** Something notable happened. */
 export interface Event {
-  /** Grows with every event of this server. */
+  /** Grows with every event of this server, and counts nothing. */
   sequence: number;
   /** When it last happened. */
   time:

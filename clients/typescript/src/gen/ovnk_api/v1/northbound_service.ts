@@ -204,6 +204,8 @@ export interface GetStatusResponse {
   refusedObjects: number;
   /** How many objects have a condition that somebody should look at. */
   warningObjects: number;
+  /** Why the store cannot be reached, so that no change can be accepted; empty while it answers. */
+  storeFailure: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -981,6 +983,7 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     objects: 0,
     refusedObjects: 0,
     warningObjects: 0,
+    storeFailure: "",
     _unknownFields: {},
   };
 }
@@ -1025,6 +1028,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     if (message.warningObjects !== 0) {
       writer.uint32(104).int32(message.warningObjects);
+    }
+    if (message.storeFailure !== "") {
+      writer.uint32(114).string(message.storeFailure);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1154,6 +1160,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.warningObjects = reader.int32();
             continue;
           }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.storeFailure = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1196,6 +1210,7 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     message.objects = object.objects ?? 0;
     message.refusedObjects = object.refusedObjects ?? 0;
     message.warningObjects = object.warningObjects ?? 0;
+    message.storeFailure = object.storeFailure ?? "";
     return message;
   },
 };

@@ -113,7 +113,10 @@ export interface ListRequest {
   namespace: string;
   /** Only objects with such labels, as kubectl writes it: "app=web,tier in (a, b),!legacy". */
   labelSelector: string;
-  /** Only objects with such fields: "metadata.name=web,spec.nodeName!=n1". */
+  /**
+   * Only objects with such fields: "metadata.name=web,spec.nodeName!=n1". Any that holds one value; those that the server
+   * fills in, as status.podIP, are compared as it answers them.
+   */
   fieldSelector: string;
   /** At most so many objects; 0: 500. More than 5,000 is read as 5,000. */
   pageSize: number;
@@ -128,7 +131,7 @@ export interface ListResponse {
   objects: Object[];
   /** For the next page; empty on the last one. */
   nextPageToken: string;
-  /** The revision that all pages show; a watch may resume from it. */
+  /** The revision that all pages show, but for statuses; a watch may resume from it. */
   revision: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -140,8 +143,8 @@ export interface ApplyRequest {
   /** Change nothing; say what would be changed. */
   validateOnly: boolean;
   /**
-   * Chosen by the caller, a UUID for instance. The same request with the same id gets the same answer for 24 hours, and
-   * is carried out once. Empty: not remembered.
+   * Chosen by the caller, a UUID for instance: at most 128 printable ASCII characters. The same request with the same id
+   * gets the same answer for 24 hours, and is carried out once. Empty: not remembered.
    */
   requestId: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
@@ -250,7 +253,7 @@ export interface WatchResponse {
   added?:
     | WatchAdded
     | undefined;
-  /** An object changed. */
+  /** An object changed, or what we say of it in its status, which changes no resource_version. */
   modified?:
     | WatchModified
     | undefined;
@@ -285,7 +288,7 @@ export interface WatchAdded {
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** An object changed. */
+/** An object changed, or its status. */
 export interface WatchModified {
   /** The object as it is now. */
   object: Object | undefined;
@@ -2143,7 +2146,9 @@ export const WatchResyncRequired: MessageFns<WatchResyncRequired> = {
 
 /**
  * Objects: the declared state of the cluster. Every commit has a revision, one more than that of the commit before; an
- * object's resource_version is that of its last change.
+ * object's resource_version is that of its last change. What we say of it in its status (addresses that were decided,
+ * those of its node, conditions) is of the moment of reading in every answer, whatever revision that shows: an object
+ * that is gone by then has none.
  */
 export type ObjectServiceService = typeof ObjectServiceService;
 export const ObjectServiceService = {
