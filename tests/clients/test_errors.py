@@ -24,6 +24,7 @@ from ovnk_client import (
     ServerFault,
     Unavailable,
     Unimplemented,
+    Unreachable,
     reference,
 )
 from ovnk_client.client import Client
@@ -163,10 +164,31 @@ async def test_a_deadline_holds_for_all_attempts_together() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_deadline_that_is_over_says_why_the_attempts_before_it_failed() -> None:
+    async def silence(request: Any, context: Any) -> Any:
+        await asyncio.Event().wait()
+
+    why = fails(CODE.UNAVAILABLE, "the store is away", retry_after(0.01))
+    async with scripted(Script(Get=[why, silence])) as client:
+        with pytest.raises(DeadlineExceeded, match=r"no answer within 0\.5 s, before that: the store is away"):
+            await client.within(0.5).get("pod", "web")
+
+
+@pytest.mark.asyncio
+async def test_what_the_server_cannot_do_now_is_told_when_patience_ends() -> None:
+    """Though it says when to ask again: whoever waits wants to know what for."""
+    why = fails(CODE.UNAVAILABLE, "the store is away", retry_after(0.05))
+    async with scripted(Script(Get=why), deadline_s=30.0, patience_s=0.2) as client:
+        with pytest.raises(Unavailable, match=r"^the store is away$") as found:
+            await client.get("pod", "web")
+    assert type(found.value) is Unavailable
+
+
+@pytest.mark.asyncio
 async def test_patience_ends_before_the_deadline() -> None:
     async with Client("unix:/nobody/is/here.sock", deadline_s=30.0, patience_s=0.2) as client:
         started = time.monotonic()
-        with pytest.raises(Unavailable, match="is the server running"):
+        with pytest.raises(Unreachable, match="is the server running"):
             await client.get("pod", "web")
         assert time.monotonic() - started < 5
 

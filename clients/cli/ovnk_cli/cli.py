@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -41,6 +42,8 @@ def cli() -> None:
 def run() -> None:
     """Run the command line and exit."""
     prepare()
+    # Read when grpc is loaded, by whichever command: what its core prints on stderr repeats what a call says.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         # Outside standalone mode click returns the code of ctx.exit and of Exit instead of raising it.
         code = cli.main(prog_name="ovnk", standalone_mode=False)

@@ -107,6 +107,11 @@ def namespace_option(function: F) -> F:
     )(function)
 
 
+def has_named_namespace() -> bool:
+    """Whether the line itself has -n: the environment's namespace only fills in where nothing names one."""
+    return click.get_current_context().get_parameter_source("namespace") is ParameterSource.COMMANDLINE
+
+
 def taken_server(given: dict[str, Any]) -> Server | None:
     """Take the server's options out of ``given``; None when files are asked instead.
 
@@ -168,10 +173,6 @@ def refuse(names: Collection[str], why: str) -> None:
 
 def ask(server: Server, question: Callable[[Client], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
     """Put a question to a server. Raises ServerSaid for a call that failed, UsageError for what is no address."""
-    import os
-
-    # What gRPC's core prints on stderr repeats what the call says.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from ovnk_client import Client, ClientError, Tls
 
     tls = Tls(server.ca, server.cert, server.key) if server.ca and server.cert and server.key else None

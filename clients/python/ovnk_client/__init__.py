@@ -15,6 +15,8 @@ from ovnk_client.errors import (
     ServerFault,
     Unavailable,
     Unimplemented,
+    Unreachable,
+    Untrusted,
     Violation,
 )
 from ovnk_client.progress import STAGES, StageName
@@ -41,6 +43,8 @@ __all__ = [
     "Tls",
     "Unavailable",
     "Unimplemented",
+    "Unreachable",
+    "Untrusted",
     "Violation",
     "Watch",
     "WatchEvent",

@@ -49,10 +49,8 @@ def open_channel(address: str, tls: Tls | None) -> grpc.aio.Channel:
         if not address.removeprefix("unix:"):
             raise ValueError("write unix:PATH")
         return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    host, _ = host_and_port(address)
     target = address.removeprefix("tcp:")
-    host, colon, port = target.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        raise ValueError(f"{address}: write unix:PATH or HOST:PORT, an IPv6 address in brackets")
     if tls is None:
         if not _is_loopback(host):
             raise ValueError(f"{address}: TCP needs certificates: an authority, a certificate and its key")
@@ -62,10 +60,18 @@ def open_channel(address: str, tls: Tls | None) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(target, credentials, options=(*_OPTIONS, *named))
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """``HOST:PORT`` or ``tcp:HOST:PORT`` -> its parts, an IPv6 address without brackets. Raises ValueError."""
+    host, colon, port = address.removeprefix("tcp:").rpartition(":")
+    if not colon or not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError(f"{address}: write unix:PATH or HOST:PORT, an IPv6 address in brackets")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

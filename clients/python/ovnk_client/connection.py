@@ -1,8 +1,8 @@
 """One connection: a channel, a deadline for every call, and what is asked again after a failure.
 
 A read may be repeated, and so may a change that carries a request id, because the server answers the same id with the
-same answer. Both are, while the server is unavailable or says when to ask again, until the deadline is over. Nothing
-else is repeated.
+same answer. Both are: what is unavailable, for as long as the connection is patient; where the server says when to ask
+again, until the deadline is over. Nothing else is repeated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Self, TypeVar
 import grpc
 
 from ovnk_client.channel import Tls, open_channel
-from ovnk_client.errors import ClientError, DeadlineExceeded, Unavailable, error_of
+from ovnk_client.errors import ClientError, DeadlineExceeded, Unavailable, Unreachable, Untrusted, error_of
+from ovnk_client.handshake import tls_fault
 
 Asked = TypeVar("Asked")
 Answered = TypeVar("Answered")
@@ -40,8 +41,8 @@ class Backoff:
 class Connection:
     """Use as an async context manager.
 
-    ``deadline_s`` bounds every call that answers once, with all its attempts; ``patience_s`` how long a server that
-    cannot be reached is tried within that (None: for all of it).
+    ``deadline_s`` bounds every call that answers once, with all its attempts; ``patience_s`` how long what is not
+    available (the server itself, or what it needs) is tried within that (None: for all of it).
     """
 
     def __init__(
@@ -88,19 +89,29 @@ class Connection:
         """One answer. ``repeats``: asking again can do no harm. Raises a ClientError."""
         now = asyncio.get_running_loop().time
         bound_s = self.deadline_s if deadline_s is None else deadline_s
-        end_s, backoff, gives_up_s = now() + bound_s, Backoff(), now() + (self.patience_s or bound_s)
+        end_s, backoff, gives_up_s = now() + bound_s, Backoff(), now() + min(self.patience_s or bound_s, bound_s)
+        before = ""
         while True:
             try:
                 return await method(request, timeout=max(0.001, end_s - now()))
             except grpc.aio.AioRpcError as failure:
                 error = error_of(failure, self.address)
             if isinstance(error, DeadlineExceeded):
-                error = DeadlineExceeded(f"{self.address}: no answer within {bound_s:g} s", code=error.code)
+                text = f"{self.address}: no answer within {bound_s:g} s{before}"
+                error = DeadlineExceeded(text, code=error.code)
             pause_s = backoff.pause_s(error.retry_after_s)
-            limit_s = end_s if error.retry_after_s is not None else min(end_s, gives_up_s)
+            limit_s = gives_up_s if isinstance(error, Unavailable) else end_s
             if not repeats or not is_passing(error) or now() + pause_s >= limit_s:
-                raise error
+                raise await self.explained(error)
+            before = f", before that: {error.message}"
             await asyncio.sleep(pause_s)
+
+    async def explained(self, error: ClientError) -> ClientError:
+        """The error, or what is wrong with a certificate where that is why nobody answers."""
+        if self._tls is None or type(error) is not Unreachable:
+            return error
+        why = await tls_fault(self.address, self._tls)
+        return Untrusted(f"{self.address}: {why}", code=error.code) if why else error
 
     async def stream(
         self, call: grpc.aio.UnaryStreamCall[Asked, Answered] | grpc.aio.StreamStreamCall[Asked, Answered]
@@ -110,7 +121,7 @@ class Connection:
             async for answer in call:
                 yield answer
         except grpc.aio.AioRpcError as failure:
-            raise error_of(failure, self.address) from failure
+            raise await self.explained(error_of(failure, self.address)) from failure
         finally:
             call.cancel()
 

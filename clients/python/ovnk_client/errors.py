@@ -1,7 +1,9 @@
 """Every error a call can raise, as one tree, and how a failed call becomes one of them.
 
 ClientError              has .code .message .reason .details .retry_after_s
-├─ Unavailable           no server, or it cannot do it now; nothing is known to have changed
+├─ Unavailable           it cannot be done now; nothing is known to have changed
+│  └─ Unreachable        nobody answers there
+│     └─ Untrusted       one side does not accept the other's certificate
 ├─ DeadlineExceeded      not in time
 ├─ Denied                not allowed, or nobody knows who is asking
 ├─ NotFound, Exists      no such object; one too many
@@ -65,9 +67,19 @@ class ClientError(Exception):
 
 
 class Unavailable(ClientError):
-    """No server, or it cannot do it now."""
+    """It cannot be done now; who answered says why."""
+
+
+class Unreachable(Unavailable):
+    """Nobody answers there."""
 
     advice = "is the server running, and is this its address?"
+
+
+class Untrusted(Unreachable):
+    """One side does not accept the other's certificate."""
+
+    advice = ""
 
 
 class DeadlineExceeded(ClientError):
@@ -154,7 +166,8 @@ def error_of(failure: grpc.aio.AioRpcError, address: str) -> ClientError:
     status = _status(failure)
     if status is None:
         # A stream that broke is told as a fault by some versions of gRPC.
-        made = Unavailable if made is ServerFault and any(word in message for word in _BROKEN) else made
+        is_broken = made is ServerFault and any(word in message for word in _BROKEN)
+        made = Unreachable if is_broken or made is Unavailable else made
         return made(f"{address}: {message}", code=code)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     found = made(

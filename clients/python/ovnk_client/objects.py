@@ -100,8 +100,8 @@ class ObjectCalls(Connection):
 
         An ``ApplyItem`` is taken as it is, ``mode`` is for everything else. A
         ``metadata.resourceVersion`` of this server is a precondition.
-        The call is repeated under one ``request_id`` (made up when none is given) until it is answered. Raises Refused,
-        Exists, NotFound, Conflict.
+        The call is repeated under one ``request_id`` (at most 128 printable ASCII characters; made up when none is
+        given) until it is answered. Raises Refused, Exists, NotFound, Conflict.
         """
         request = ApplyRequest(
             items=_items(objects, mode),

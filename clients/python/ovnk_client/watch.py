@@ -88,18 +88,22 @@ class Watch:
         now = asyncio.get_running_loop().time
         gives_up_s = now() + (self._connection.patience_s or self._connection.deadline_s)
         while True:
-            starts_over = False
+            begun_at, starts_over, wanted_s = self._position, False, None
             try:
                 async with aclosing(self._attempt()) as events:
                     async for event in events:
-                        backoff, is_first = Backoff(), False
+                        is_first = False
                         yield event
             except Expired:
                 starts_over = True
             except ClientError as error:
                 if not is_passing(error) or (is_first and now() >= gives_up_s):
-                    raise
-                await asyncio.sleep(backoff.pause_s(error.retry_after_s))
+                    raise await self._connection.explained(error) from error
+                wanted_s = error.retry_after_s
+            # A list is no progress: one that has to start over again and again must not come back at once.
+            if 0 < begun_at < self._position:
+                backoff = Backoff()
+            await asyncio.sleep(backoff.pause_s(wanted_s))
             if starts_over or (self._position == 0 and not is_first):
                 self._position, self._partial = 0, 0
                 self._seen.clear()

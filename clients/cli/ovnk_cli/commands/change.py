@@ -11,7 +11,7 @@ from ovnk_cli.commands.objects import selection_options, taken_selection
 from ovnk_cli.complete import resources
 from ovnk_cli.form import form_option
 from ovnk_cli.options import F
-from ovnk_cli.place import ask, namespace_option, required_server, server_options, timeout_option
+from ovnk_cli.place import ask, has_named_namespace, namespace_option, required_server, server_options, timeout_option
 
 if TYPE_CHECKING:
     from ovnk_cli.online.changes import Order
@@ -84,7 +84,7 @@ def _applied(mode: Literal["apply", "create", "replace"], given: dict[str, Any])
 
     server = required_server(given)
     order = taken_order(given, given["output"])
-    stated = read_files(given["paths"], given["namespace"])
+    stated = read_files(given["paths"], given["namespace"], is_preset=not has_named_namespace())
     return ask(server, lambda client: apply_stated(client, stated, mode, order))
 
 
@@ -151,7 +151,7 @@ def delete(words: tuple[str, ...], paths: tuple[str, ...], output: str, **given:
     order, selection = taken_order(given, output), taken_selection(given)
     doomed = Doomed(
         wanted=tuple(wanted(words)) if words else (),
-        stated=tuple(read_files(paths, selection.namespace)) if paths else (),
+        stated=tuple(read_files(paths, selection.namespace, is_preset=not has_named_namespace())) if paths else (),
         is_every=given["is_every"],
         ignores_missing=given["ignore_not_found"],
     )

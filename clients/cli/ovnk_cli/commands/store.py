@@ -2,6 +2,9 @@
 
 ``verify`` reads everything and says what is wrong, ``export`` writes the state as one JSON document, ``import`` makes a
 document the state of a store. A SQLite file is open in one process at a time: stop the server first.
+
+Exit status: 1 where a store that can be read has something wrong, or will not be changed; 3 where it cannot be reached
+or read.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import anyio
 import click
 
 from ovnk_cli.output import say
-from ovnk_core.errors import StoreCorrupt, StoreError
+from ovnk_core.errors import GuardError, QuotaError, StoreCorrupt, StoreError
 from ovnk_core.store.address import EtcdTls
 from ovnk_core.store.entry import Base
 from ovnk_core.store.open import open_log
@@ -24,7 +27,7 @@ from ovnk_core.store.port import Contents, Log
 from ovnk_core.store.transfer import export_state, import_state, restore
 from ovnk_core.store.transfer import verify as problems_of
 
-EXIT_PROBLEMS, EXIT_UNAVAILABLE = 1, 3
+EXIT_REFUSED, EXIT_UNAVAILABLE = 1, 3
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 Work = Callable[[Log, Contents], Awaitable[T]]
@@ -80,12 +83,14 @@ def _run(log: Log, work: Work[T]) -> T:
 
     try:
         return anyio.run(main)
-    except StoreCorrupt as error:
-        click.echo(str(error))
-        raise click.exceptions.Exit(EXIT_PROBLEMS) from None
+    except GuardError as error:
+        code, text = EXIT_REFUSED, f"{error}; give --replace to replace it"
+    except QuotaError as error:
+        code, text = EXIT_REFUSED, str(error)
     except StoreError as error:
-        say(f"ovnk: {error}")
-        raise click.exceptions.Exit(EXIT_UNAVAILABLE) from None
+        code, text = EXIT_UNAVAILABLE, str(error)
+    say(f"ovnk: {text}")
+    raise click.exceptions.Exit(code)
 
 
 @store.command()
@@ -100,7 +105,7 @@ def verify(address: str, **tls: str) -> None:
 
     for problem in (found := _run(_log(address, tls, may_create=False), work)):
         click.echo(problem)
-    raise click.exceptions.Exit(EXIT_PROBLEMS if found else 0)
+    raise click.exceptions.Exit(EXIT_REFUSED if found else 0)
 
 
 def _last(contents: Contents) -> int:

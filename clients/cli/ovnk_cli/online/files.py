@@ -43,9 +43,14 @@ class Stated(Value, frozen=True, kw_only=True):
 
 
 def read_files(
-    paths: Sequence[str], namespace: str | None, *, max_file_bytes: int = DEFAULT_MAX_FILE_BYTES
+    paths: Sequence[str],
+    namespace: str | None,
+    *,
+    is_preset: bool = False,
+    max_file_bytes: int = DEFAULT_MAX_FILE_BYTES,
 ) -> list[Stated]:
-    """Everything the files state, with ``namespace`` where an object names none.
+    """Everything the files state, with ``namespace`` where an object names none. One that names another contradicts it,
+    unless it is preset (by the environment).
 
     Tells every mistake on stderr. Raises UsageError for no files or no objects, and exits with 1 for mistakes: nothing
     is sent then.
@@ -58,7 +63,7 @@ def read_files(
         if isinstance(entry, Unreadable):
             lines.append(f"{entry.source}: {entry.reason}" + (f"; {entry.fix}" if entry.fix else ""))
             continue
-        stated = _stated(entry, namespace, lines)
+        stated = _stated(entry, namespace, lines, is_preset=is_preset)
         if stated is not None:
             found.append(stated)
     for line in lines:
@@ -78,7 +83,7 @@ def _documents(paths: Sequence[str], max_file_bytes: int) -> Iterator[Document |
         yield from flatten(document) if isinstance(document, Document) else [document]
 
 
-def _stated(document: Document, namespace: str | None, lines: list[str]) -> Stated | None:
+def _stated(document: Document, namespace: str | None, lines: list[str], *, is_preset: bool) -> Stated | None:
     parsed = parse_object(document)
     for warning in parsed.warnings:
         say(f"warning: {warning.source}: {warning.text}")
@@ -96,7 +101,7 @@ def _stated(document: Document, namespace: str | None, lines: list[str]) -> Stat
     kind = kind_of_manifest(group, str(manifest["kind"]))
     assert kind is not None, "what ingest accepts is a kind of the API"
     try:
-        manifest = _placed(kind, manifest, namespace)
+        manifest = _placed(kind, manifest, namespace, is_preset=is_preset)
         item, unknown = from_manifest(manifest)
     except WireError as error:
         lines.append(f"{positions.at(*error.steps)}: {error}")
@@ -113,12 +118,12 @@ def _is_left_out(manifest: Any, path: str) -> bool:
     return path.split(".")[0] == "status" and isinstance(manifest, dict) and "status" not in manifest
 
 
-def _placed(kind: Kind, manifest: dict[str, Any], namespace: str | None) -> dict[str, Any]:
+def _placed(kind: Kind, manifest: dict[str, Any], namespace: str | None, *, is_preset: bool) -> dict[str, Any]:
     """The manifest with its namespace written out. Raises ValueError where -n contradicts it."""
     if not kind.is_namespaced:
         return manifest
     stated = manifest["metadata"].get("namespace")
-    if stated and namespace and stated != namespace:
+    if stated and namespace and stated != namespace and not is_preset:
         raise ValueError(f"the object is in namespace {stated}, and -n says {namespace}; leave one of them out")
     return {**manifest, "metadata": {**manifest["metadata"], "namespace": stated or namespace or DEFAULT_NAMESPACE}}
 

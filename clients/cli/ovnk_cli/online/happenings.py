@@ -102,12 +102,12 @@ def _event(event: Event) -> dict[str, Any]:
 
 
 async def status(client: Client, revision: int | None, *, output: str) -> int:
-    """Print how far a revision (the last one) has come; 1 when the northbound cannot be reached."""
+    """Print how far a revision (the last one) has come; 1 when the northbound or the store cannot be reached."""
     found = await client.status(revision)
-    link = found.northbound
+    link, code = found.northbound, 0 if found.northbound.is_connected and not found.store_failure else 1
     if output in ("json", "yaml"):
         emit(_status(found), output)
-        return 0 if link.is_connected else 1
+        return code
     rows = []
     for each in found.stages:
         when = each.reached_time.ToJsonString() if each.HasField("reached_time") else ""
@@ -124,10 +124,11 @@ async def status(client: Client, revision: int | None, *, output: str) -> int:
     click.echo(
         f"northbound:  {link.address}: " + ("connected" if link.is_connected else f"down{since}: {link.failure}")
     )
+    click.echo("store:       " + (f"down: {found.store_failure}" if found.store_failure else "answers"))
     lag = f", lagging: {', '.join(found.lagging_chassis)}" if found.lagging_chassis else ""
     click.echo(f"chassis:     {found.chassis if found.HasField('chassis') else 'unknown'}{lag}")
     click.echo(f"objects:     {found.objects}, {found.refused_objects} refused, {found.warning_objects} with warnings")
-    return 0 if link.is_connected else 1
+    return code
 
 
 def stage_name(stage: Stage.ValueType) -> str:
