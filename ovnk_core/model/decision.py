@@ -11,6 +11,7 @@ from typing import Literal
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address, Cidr, Family
 from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.port import Transport
 from ovnk_core.terms.struct import Value
 
 
@@ -27,6 +28,22 @@ class PodDecision(Value, frozen=True, kw_only=True, gc=False):
     addresses: tuple[Address, ...] = ()
     mac: str = ""
     node: str = ""
+
+
+class NodePort(Value, frozen=True, kw_only=True, gc=False):
+    """The node port of one port of a Service, which ``protocol`` and ``port`` tell from the others."""
+
+    protocol: Transport
+    port: int
+    node_port: int
+
+
+class ServiceDecision(Value, frozen=True, kw_only=True, gc=False):
+    """What a Service is reached at: the cluster IPs (at most one per family) and node ports that it states and nobody
+    else has, or that it was given. A Service without is served nowhere."""
+
+    cluster_ips: tuple[Address, ...] = ()
+    node_ports: tuple[NodePort, ...] = ()
 
 
 DnsOutcome = Literal["answer", "nxdomain", "nodata", "servfail", "refused", "timeout", "unreachable", "malformed"]
@@ -90,10 +107,12 @@ class DnsDecision(Value, frozen=True, kw_only=True, gc=False):
 class Decisions(Value, frozen=True, kw_only=True):
     """Everything recorded, as one value that can be saved to a file or read back from the northbound.
 
-    ``nodes`` by node name, ``pods`` by ``NS/NAME``, ``dns`` by DNS name; ``accepted``: last accepted versions.
+    ``nodes`` by node name, ``pods`` and ``services`` by ``NS/NAME``, ``dns`` by DNS name; ``accepted``: last accepted
+    versions.
     """
 
     nodes: dict[str, NodeDecision] = {}
     pods: dict[str, PodDecision] = {}
     dns: dict[str, DnsDecision] = {}
+    services: dict[str, ServiceDecision] = {}
     accepted: dict[ObjectRef, Declared] = {}

@@ -8,7 +8,17 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
 Kind = Literal[
-    "Network", "NetworkOperator", "Infrastructure", "Node", "Namespace", "Pod", "NetworkPolicy", "EgressFirewall"
+    "Network",
+    "NetworkOperator",
+    "Infrastructure",
+    "Node",
+    "Namespace",
+    "Pod",
+    "NetworkPolicy",
+    "EgressFirewall",
+    "Service",
+    "EndpointSlice",
+    "Endpoints",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

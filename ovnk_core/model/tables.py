@@ -6,12 +6,13 @@ from typing import Any
 
 from ovnk_core.engine.table import Table
 from ovnk_core.model.cluster import Infrastructure, Network, NetworkOperator
-from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision
+from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.node import Node
 from ovnk_core.model.pod import Pod
+from ovnk_core.model.service import Endpoints, EndpointSlice, Service
 from ovnk_core.terms.name import NamespacedName
 
 NETWORK = Table[NamespacedName, Network]("network")
@@ -22,8 +23,12 @@ NAMESPACE = Table[NamespacedName, Namespace]("namespace")
 POD = Table[NamespacedName, Pod]("pod")
 NETWORK_POLICY = Table[NamespacedName, NetworkPolicy]("network_policy")
 EGRESS_FIREWALL = Table[NamespacedName, EgressFirewall]("egress_firewall")
+SERVICE = Table[NamespacedName, Service]("service")
+ENDPOINT_SLICE = Table[NamespacedName, EndpointSlice]("endpoint_slice")
+ENDPOINTS = Table[NamespacedName, Endpoints]("endpoints")
 NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")
 POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
+SERVICE_DECISION = Table[NamespacedName, ServiceDecision]("service_decision")
 DNS_DECISION = Table[str, DnsDecision]("dns_decision")
 """By DNS name, as ``DnsName`` writes it."""
 
@@ -41,6 +46,9 @@ OBJECT_TABLES: dict[str, Table[NamespacedName, Any]] = {
     "Pod": POD,
     "NetworkPolicy": NETWORK_POLICY,
     "EgressFirewall": EGRESS_FIREWALL,
+    "Service": SERVICE,
+    "EndpointSlice": ENDPOINT_SLICE,
+    "Endpoints": ENDPOINTS,
 }
 """Declared kinds and their tables."""
 
