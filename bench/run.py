@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import machine
-from bench.scenarios import core, firewall_classifier, firewall_edit, northbound, service, startup
+from bench.scenarios import core, firewall_classifier, firewall_edit, northbound, service, services, startup
 
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "core": core.run,
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "firewall_edit": firewall_edit.run,
     "northbound": northbound.run,
     "service": service.run,
+    "services": services.run,
     "startup": startup.run,
 }
 RESULTS = Path(__file__).parent / "results"

@@ -11,20 +11,21 @@ read nobody knows what it holds, so as long as there is one, everything on recor
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
-from ovnk_core.allocate.loop import Allocator, Settled, placement
+from ovnk_core.admission import NETWORK_KINDS, inadmissible, network_after
+from ovnk_core.allocate.loop import Settled
+from ovnk_core.allocate.settling import Edits, Settling
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.errors import LimitError, ObjectError, SchemaError
+from ovnk_core.errors import ObjectError
 from ovnk_core.features.egress_firewall.compile import ALL, DNS_NAME
 from ovnk_core.ingest.outcome import UNREADABLE, Item, Loaded, Refused, fails_closed
-from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.ingest.position import SourceMap
-from ovnk_core.model.cluster import ClusterNetwork, effective_network
+from ovnk_core.model.cluster import ClusterNetwork, InstallDecision, effective_network
 from ovnk_core.model.decision import Decisions, DnsDecision
-from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
+from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.manifest import is_recorded
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
@@ -33,25 +34,21 @@ from ovnk_core.model.tables import (
     CLUSTER,
     DECISION_TABLES,
     DNS_DECISION,
+    INSTALL_DECISION,
     NETWORK,
     NETWORK_OPERATOR,
-    NODE,
     NODE_DECISION,
     OBJECT_TABLES,
-    POD,
     POD_DECISION,
+    SERVICE_DECISION,
 )
 from ovnk_core.pipeline import PIPELINE
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS, Settings
 
-Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
-"""By table and key; a value of None deletes."""
 DecisionEdits = Mapping[Table[Any, Any], Mapping[Any, Any]]
 """By decision table and key; a value of None forgets."""
-NETWORK_KINDS = ("Network", "NetworkOperator")
-V = TypeVar("V")
 
 
 class Applied(Value, frozen=True, kw_only=True):
@@ -70,17 +67,18 @@ class Cluster:
     def __init__(
         self, *, settings: Settings | None = None, decisions: Decisions | None = None, check: bool = False
     ) -> None:
-        self.engine = Engine(PIPELINE, inputs=(*OBJECT_TABLES.values(), DNS_DECISION), check=check)
+        self.engine = Engine(PIPELINE, inputs=(*OBJECT_TABLES.values(), *DECISION_TABLES), check=check)
         self.refused: dict[ObjectRef, Refused] = {}
         self.sources: dict[ObjectRef, SourceMap] = {}
         self._recorded = decisions or Decisions()
-        self._allocator: Allocator | None = None
+        self._settling = Settling(self.engine, self._recorded)
         self._network: ClusterNetwork | None = None
-        self._has_decided = False
         with self.engine.transaction() as txn:
             txn.put(SETTINGS, CLUSTER, settings or Settings())
             for name, answered in self._recorded.dns.items():
                 txn.put(DNS_DECISION, name, answered)
+            if installed := _installed(self._recorded):
+                txn.put(INSTALL_DECISION, CLUSTER, installed)
 
     # ------------------------------------------------------------------ reading
 
@@ -115,6 +113,11 @@ class Cluster:
         )
 
     @property
+    def installed(self) -> InstallDecision | None:
+        """What cannot be changed any more; None while the cluster has no node."""
+        return self.engine.rows(INSTALL_DECISION).get(CLUSTER)
+
+    @property
     def keeps_everything(self) -> bool:
         """The network configuration itself is refused: nothing can be derived, so nothing may be removed."""
         return any(ref.kind in NETWORK_KINDS and self.get(ref) is None for ref in self.refused)
@@ -123,7 +126,7 @@ class Cluster:
     def problems(self) -> dict[ObjectRef, tuple[ObjectError, ...]]:
         """By object: why it is refused at the door, or waits for the allocator."""
         found = {ref: refused.errors for ref, refused in self.refused.items()}
-        for ref, error in (self._allocator.errors if self._allocator else {}).items():
+        for ref, error in self._settling.errors.items():
             found[ref] = (*found.get(ref, ()), self._located(ref, error))
         return found
 
@@ -211,8 +214,10 @@ class Cluster:
         for kind, stand_in in self._stand_ins(refused):
             edits.setdefault(OBJECT_TABLES[kind], {})[stand_in.key] = stand_in
         network = self._network_after(edits)
-        settled = self._allocate(edits, network, refused)
-        decided: Edits = {NODE_DECISION: settled.nodes, POD_DECISION: settled.pods}
+        settled = self._settle(edits, network, refused)
+        installs = self._installs(network)
+        decided: Edits = {INSTALL_DECISION: installs, NODE_DECISION: settled.nodes, POD_DECISION: settled.pods}
+        decided[SERVICE_DECISION] = settled.services
         try:
             delta = yield from self.engine.load(
                 (table, key, value)
@@ -221,9 +226,11 @@ class Cluster:
                 for key, value in rows.items()
             )
         except BaseException:
-            self._allocator = None
+            self._settling.forget()
             raise
         self._network = network
+        if installs:
+            self._reconsider_network()
         self._note(put, delete, refused)
         return Applied(delta=delta, errors=settled.errors)
 
@@ -234,7 +241,7 @@ class Cluster:
     def decide(self, decisions: DecisionEdits) -> Applied:
         """Take over decisions that were made elsewhere, in one transaction; None forgets one."""
         if any(table is not DNS_DECISION and rows for table, rows in decisions.items()):
-            self._allocator = None
+            self._settling.forget()
         with self.engine.transaction() as txn:
             for table, rows in decisions.items():
                 for key, decision in rows.items():
@@ -242,12 +249,34 @@ class Cluster:
                         txn.delete(table, key)
                     else:
                         txn.put(table, key, decision)
+        if decisions.get(INSTALL_DECISION):
+            self._reconsider_network()
         return Applied(delta=txn.delta, errors={})
 
     def deciding(self) -> Generator[None, None, Applied]:
         """Begin to decide: what is in force but has no decision gets one, what is decided for nobody is dropped."""
-        self.is_deciding, self._allocator = True, None
+        self.is_deciding = True
+        self._settling.forget()
         return self.applying((), (), tuple(self.refused.values()))
+
+    def _installs(self, network: ClusterNetwork) -> dict[NamespacedName, InstallDecision | None]:
+        """A cluster is installed with its first node, and no more with its last: what changes of that."""
+        has_nodes = self._settling.has_nodes
+        if has_nodes is None or has_nodes == (self.installed is not None):
+            return {}
+        return {CLUSTER: InstallDecision(hybrid=network.hybrid) if has_nodes else None}
+
+    def _settle(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...]) -> Settled:
+        if not self.is_deciding:
+            self._settling.forget()
+            return Settled(nodes={}, pods={}, errors={})
+        return self._settling.settle(edits, network, {each.ref for each in refused} | set(self.refused))
+
+    def _reconsider_network(self) -> None:
+        before, self._network = self._network, None
+        self._network = self._network_after({})
+        if before != self._network:
+            self._settling.forget()
 
     def _note(self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]) -> None:
         for item in put:
@@ -278,83 +307,27 @@ class Cluster:
                 yield kind, stand_in
 
     def inadmissible(self, put: Iterable[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
-        """Why objects that are sound by themselves cannot be accepted here: Networks that contradict each other or what
-        is in force, and wildcard DNS names while no resolver feed pushes answers."""
-        put = tuple(put)
-        networks = [item for item in put if item.ref.kind in NETWORK_KINDS]
-        conflicts = self._contradictions(networks) if networks else ()
-        found: dict[ObjectRef, tuple[ObjectError, ...]] = {item.ref: conflicts for item in networks if conflicts}
-        if not self.engine.rows(SETTINGS)[CLUSTER].has_dns_feed:
-            for item in put:
-                if isinstance(item.value, EgressFirewall) and (errors := _unanswerable(item, item.value)):
-                    found[item.ref] = errors
-        return found
-
-    def _contradictions(self, touched: list[Item]) -> tuple[ObjectError, ...]:
-        edits: Edits = {}
-        for item in touched:
-            edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
-        source = str(touched[0].source)
-        conflicts = network_conflicts(self._network_after(edits))
-        return tuple(LimitError(conflict, kind="Network", name="cluster", source=source) for conflict in conflicts)
+        """Why objects that are sound by themselves cannot be accepted here (``admission``)."""
+        return inadmissible(self.engine, put)
 
     def _network_after(self, edits: Edits) -> ClusterNetwork:
         if self._network is not None and NETWORK not in edits and NETWORK_OPERATOR not in edits:
             return self._network
-        return effective_network(
-            self._after(edits, NETWORK).get(CLUSTER), self._after(edits, NETWORK_OPERATOR).get(CLUSTER)
-        )
+        return network_after(self.engine, edits)
 
-    def _after(self, edits: Edits, table: Table[NamespacedName, V]) -> Mapping[NamespacedName, V]:
-        """A table as it will be after the edits, without copying what does not change."""
-        rows = self.engine.rows(table)
-        return _Layered(rows, edits[table]) if edits.get(table) else rows
 
-    def _allocate(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...]) -> Settled:
-        if not self.is_deciding:
-            self._allocator = None
-            return Settled(nodes={}, pods={}, errors={})
-        nodes, pods = self._after(edits, NODE), self._after(edits, POD)
-        if self._allocator is not None and network == self._network:
-            before = self.engine.rows(POD)
-            moved = [key for key, pod in edits.get(POD, {}).items() if placement(pod) != placement(before.get(key))]
-            return self._allocator.settle(nodes, pods, changed_nodes=edits.get(NODE, {}), changed_pods=moved)
-        recorded = self._remembered()
-        self._allocator = Allocator(network, recorded)
-        kept = {each.ref for each in refused} | set(self.refused)
-        settled = self._allocator.settle(
-            nodes,
-            pods,
-            changed_nodes={*nodes, *self._absent(recorded.nodes, "Node", kept)},
-            changed_pods={*pods, *self._absent(recorded.pods, "Pod", kept)},
-        )
-        self._has_decided = True
-        missing = self._allocator.missing_from(self.engine.rows(NODE_DECISION), self.engine.rows(POD_DECISION))
-        return Settled(
-            nodes={**missing.nodes, **settled.nodes}, pods={**missing.pods, **settled.pods}, errors=settled.errors
-        )
-
-    def _remembered(self) -> Decisions:
-        """What an allocator starts from: what is decided now, and the first time what was on record before."""
-        known = self.decisions
-        if self._has_decided:
-            return known
-        return Decisions(nodes={**self._recorded.nodes, **known.nodes}, pods={**self._recorded.pods, **known.pods})
-
-    @staticmethod
-    def _absent(recorded: Iterable[str], kind: str, kept: set[ObjectRef]) -> Iterator[NamespacedName]:
-        """Recorded owners, except refused ones: those keep what they were given."""
-        for text in recorded:
-            key = NamespacedName(*text.split("/", 1)) if "/" in text else NamespacedName("", text)
-            if ObjectRef(kind, key.namespace, key.name) not in kept:
-                yield key
+def _installed(recorded: Decisions) -> InstallDecision | None:
+    """A record with nodes that says nothing of the installation is older than hybrid networking here."""
+    return recorded.install or (InstallDecision() if recorded.nodes else None)
 
 
 def _decisions(objects: Mapping[str, Mapping[NamespacedName, Any]], decided: DecisionEdits) -> Decisions:
     """Objects by kind, and decisions by table, as what is to be recorded; blocked stand-ins were never accepted."""
     return Decisions(
+        install=decided[INSTALL_DECISION].get(CLUSTER),
         nodes={key.name: row for key, row in sorted(decided[NODE_DECISION].items())},
         pods={str(key): row for key, row in sorted(decided[POD_DECISION].items())},
+        services={str(key): row for key, row in sorted(decided[SERVICE_DECISION].items())},
         dns=dict(sorted(decided[DNS_DECISION].items())),
         accepted={
             ObjectRef(kind, key.namespace, key.name): item
@@ -370,46 +343,6 @@ def _is_stand_in(item: Declared) -> bool:
     if isinstance(item, NetworkPolicy | EgressFirewall):
         return bool(item.blocked)
     return isinstance(item, Namespace) and item.is_blocked
-
-
-def _unanswerable(item: Item, firewall: EgressFirewall) -> tuple[ObjectError, ...]:
-    """Rules on DNS names nobody can ask for."""
-    named = [(index, rule.to) for index, rule in enumerate(firewall.rules) if isinstance(rule.to, DnsName)]
-    return tuple(
-        SchemaError(
-            "a wildcard cannot be asked of a DNS server, only a resolver feed can answer it",
-            kind=item.ref.kind,
-            name=str(item.ref.key),
-            path=f"spec.egress[{index}].to.dnsName",
-            value=to.name,
-            fix="name the hosts one by one",
-            source=item.source.at("spec", "egress", index, "to", "dnsName"),
-        )
-        for index, to in named
-        if to.is_wildcard
-    )
-
-
-class _Layered(Mapping[NamespacedName, V]):
-    """A table with edits on top; None hides a row."""
-
-    def __init__(self, below: Mapping[NamespacedName, V], edits: Mapping[NamespacedName, V | None]) -> None:
-        self._below, self._edits = below, edits
-
-    def __getitem__(self, key: NamespacedName) -> V:
-        if key not in self._edits:
-            return self._below[key]
-        found = self._edits[key]
-        if found is None:
-            raise KeyError(key)
-        return found
-
-    def __iter__(self) -> Iterator[NamespacedName]:
-        yield from (key for key in self._below if key not in self._edits)
-        yield from (key for key, value in self._edits.items() if value is not None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
 
 def _drain(steps: Generator[None, None, Applied]) -> Applied:

@@ -49,7 +49,7 @@ from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
 from ovnk_core.reconcile.recall import Recalled, recall
-from ovnk_core.runtime.asking import Asking, events_of, name_of
+from ovnk_core.runtime.asking import Asking, events_of, name_of, tellings_of
 from ovnk_core.runtime.broadcast import Broadcast
 from ovnk_core.runtime.programmer import Programmer, Stage
 from ovnk_core.runtime.receipt import Receipt, Result, receipt_of, remarks_of
@@ -94,7 +94,7 @@ class ControlPlane(Asking):
         self._timeout_s, self._resolving = timeout_s, resolver
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
-        self._broadcast, self._lock = Broadcast(), anyio.Lock(fast_acquire=True)
+        self._broadcast, self._tellings, self._lock = Broadcast(), Broadcast(), anyio.Lock(fast_acquire=True)
         self._edits_large_lists = anyio.Event()
         self._unrecorded: DecisionEdits = {}
         self._recording = anyio.Lock(fast_acquire=True)
@@ -107,7 +107,7 @@ class ControlPlane(Asking):
             # What is kept in a store is newer than rows that were made from it.
             recalled = self._recall()
             recorded = _merge(self._recorded, recalled) if self._record is None else _merge(recalled, self._recorded)
-            self.cluster = Cluster(settings=self._settings, decisions=recorded)
+            self.cluster = Cluster(settings=self._fitting_settings(), decisions=recorded)
             self.cluster.is_deciding = self._record is None
             self._writer = Writer(
                 self.cluster,
@@ -134,9 +134,16 @@ class ControlPlane(Asking):
             with anyio.move_on_after(self._timeout_s), suppress(OvnkError):
                 await self._programmer.wait(None, "nb", timeout_s=None)
         self._broadcast.close()
+        self._tellings.close()
         await leave(self._exit, kind, error, at)
 
     # ------------------------------------------------------------------ working
+
+    def _fitting_settings(self) -> Settings:
+        """The settings, less what the northbound's schema cannot hold."""
+        settings = self._settings or Settings()
+        is_known = settings.has_template_variables and self._northbound.schema.has("Chassis_Template_Var")
+        return replace(settings, has_template_variables=is_known)
 
     def _new_resolver(self, recorded: Mapping[str, DnsDecision]) -> Resolver:
         return Resolver(self._resolving, recorded, network=lambda: self.cluster.network, publish=self._decide_dns)
@@ -270,6 +277,7 @@ class ControlPlane(Asking):
         if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
             self._edits_large_lists.set()
         self._broadcast.send(events_of(self.revision, delta))
+        self._tellings.send(tellings_of(self.revision, delta))
 
     # ------------------------------------------------------------------ DNS names
 
@@ -356,7 +364,12 @@ class ControlPlane(Asking):
 def decisions_of(recalled: Recalled) -> Decisions:
     """Recalled rows as decisions."""
     return Decisions(
-        nodes=recalled.nodes, pods=recalled.pods, dns=recalled.dns, accepted=accepted_texts(recalled.accepted)
+        install=recalled.install,
+        nodes=recalled.nodes,
+        pods=recalled.pods,
+        services=recalled.services,
+        dns=recalled.dns,
+        accepted=accepted_texts(recalled.accepted),
     )
 
 
@@ -375,8 +388,10 @@ def _over(older: DecisionEdits, newer: DecisionEdits) -> DecisionEdits:
 def _merge(first: Decisions, second: Decisions) -> Decisions:
     """``second`` wins. Without a store that is the northbound: it is what is in force."""
     return Decisions(
+        install=second.install or first.install,
         nodes={**first.nodes, **second.nodes},
         pods={**first.pods, **second.pods},
+        services={**first.services, **second.services},
         dns={**first.dns, **second.dns},
         accepted={**first.accepted, **second.accepted},
     )

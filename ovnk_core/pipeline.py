@@ -7,6 +7,7 @@
                      |               |                               |
                 (node_place) <-------|-------------------------------+
                      |               |
+ multicast  Namespace, endpoint -> (multicast_namespace) (snooping_node) (relay): which switches snoop
  topology   (node_switch) (own_node) (pod_port) (gateway_*) (node_policies)   (cluster_router) (cluster_groups) (copp)
                      |               |
  rooms               |    NetworkPolicy -> (policy) --> selection.want --> <Selection> --> selection
@@ -18,6 +19,12 @@
                      |    EgressFirewall -> (firewall)   <FirewallRows> --> egress_firewall.row --> (firewall_acl)
                      |                                        +--> dns_name, node_selector --> (dns_sets) (node_sets)
                      +--> (node_addresses) (own_node_dns)
+                     +--> (hybrid_port) (hybrid_routes)
+                            Namespace -> (multicast_namespace) -> (namespace_multicast) (cluster_multicast)
+    EndpointSlice, Endpoints -> (slice_endpoints) (plain_endpoints) -> service.backend --v
+         node_place -> (node_front) -> service.front, service.slot ---> Service -> (service_load_balancers)
+                    +> (chassis_nodes) -> (chassis_variables)           (hairpin)
+                     +--> (node_told) (pod_told): annotations and settings for nodes and pods, next to the northbound
  northbound       [nb.*] one table per schema table            nb.member.binding --> <Members> --> nb.member
 
 (rule) is a pure function run once per driver row, <Relation> is hand-written and set-valued. ``ovnk graph`` prints
@@ -27,19 +34,29 @@ the graph as it is; a golden test keeps it reviewed.
 from __future__ import annotations
 
 from ovnk_core.engine.graph import Node
-from ovnk_core.features import egress_firewall, network_policy
+from ovnk_core.features import egress_firewall, hybrid_overlay, multicast, network_policy, services
 from ovnk_core.features.room import Room
 from ovnk_core.indexes.endpoint import endpoint
 from ovnk_core.indexes.projection import Members, PortNumbers
 from ovnk_core.indexes.selection import Selection
+from ovnk_core.topology.annotations import node_told, pod_told
 from ovnk_core.topology.cluster import cluster_groups, cluster_router, control_plane_policing
 from ovnk_core.topology.gateway import gateway_nat, gateway_router, gateway_routes, node_policies
 from ovnk_core.topology.logging import acl_logging
+from ovnk_core.topology.multicast import multicast_namespace, relay, snooping_node
 from ovnk_core.topology.place import cluster_network, node_place
-from ovnk_core.topology.record import namespace_record, network_record, operator_record
+from ovnk_core.topology.record import install_record, namespace_record, network_record, operator_record, windows_record
 from ovnk_core.topology.switch import node_switch, own_node, pod_port
 
-BASICS: tuple[Node, ...] = (cluster_network, endpoint, node_place, acl_logging)
+BASICS: tuple[Node, ...] = (
+    cluster_network,
+    endpoint,
+    node_place,
+    acl_logging,
+    multicast_namespace,
+    snooping_node,
+    relay,
+)
 INDEXES: tuple[Node, ...] = (Selection, PortNumbers, Members)
 TOPOLOGY: tuple[Node, ...] = (
     cluster_router,
@@ -55,8 +72,18 @@ TOPOLOGY: tuple[Node, ...] = (
     namespace_record,
     network_record,
     operator_record,
+    windows_record,
+    install_record,
+    node_told,
+    pod_told,
 )
-ROOMS: tuple[Room, ...] = (network_policy.ROOM, egress_firewall.ROOM)
+ROOMS: tuple[Room, ...] = (
+    network_policy.ROOM,
+    egress_firewall.ROOM,
+    hybrid_overlay.ROOM,
+    multicast.ROOM,
+    services.ROOM,
+)
 """The only list of rooms."""
 
 PIPELINE: tuple[Node, ...] = (*BASICS, *INDEXES, *TOPOLOGY, *(rule for room in ROOMS for rule in room.rules))

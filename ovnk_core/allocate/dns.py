@@ -15,10 +15,11 @@ returned or the count of denials changed, so an unchanged answer costs nothing d
   it is. The price: an Allow outlives a resolver that never returns.
 * NODATA in one family while the other has addresses empties that family, with grace.
 
-Not used, with a warning: addresses of the cluster itself (its networks, services, join, transit and masquerade ranges),
-where an answer could only be a mistake or an attack (rebinding), and what is nobody's address (loopback, multicast and
-so on). Private and IPv4 link-local addresses stand: internal names have them, and a Deny of a metadata service by name
-must hit. Addresses beyond ``MAX_DNS_ADDRESSES`` are left out with a warning; those in use already stay.
+Not used, with a warning: addresses of the cluster itself (its networks, services, hybrid overlay, join, transit and
+masquerade ranges), where an answer could only be a mistake or an attack (rebinding), and what is nobody's address
+(loopback, multicast and so on). Private and IPv4 link-local addresses stand: internal names have them, and a Deny of a
+metadata service by name must hit. Addresses beyond ``MAX_DNS_ADDRESSES`` are left out with a warning; those in use
+already stay.
 
 Source: 15.5.1.3 of the manual (DNS rules follow the TTL); RFC 1035 3.2.1, RFC 2308 5, RFC 8020; docs/sources.md.
 """
@@ -93,7 +94,7 @@ class DnsState(Value, frozen=True, kw_only=True, gc=False):
 
 def terms_of(network: ClusterNetwork, grace_s: float = GRACE_S) -> DnsTerms:
     """What the cluster's networks mean for answers."""
-    own = (*network.cidrs, *network.service)
+    own = (*network.cidrs, *network.service, *(network.hybrid.cidrs if network.hybrid else ()))
     never = (block for _, block in (*RESERVED, *SPECIAL))
     return DnsTerms(families=network.families, excluded=(*own, *never), grace_s=grace_s)
 

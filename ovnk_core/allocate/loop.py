@@ -10,15 +10,18 @@ from collections.abc import Iterable, Mapping
 
 from ovnk_core.allocate.nodes import NodeAllocator
 from ovnk_core.allocate.pods import PodAllocator, address_held
+from ovnk_core.allocate.services import ServiceAllocator
 from ovnk_core.errors import ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
-from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision
+from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.node import Node
 from ovnk_core.model.pod import Pod
+from ovnk_core.model.service import Service
 from ovnk_core.model.tables import cluster_key
 from ovnk_core.nb.naming import localnet_port
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
+from ovnk_core.topology.place import host_addresses
 
 
 class Settled(Value, frozen=True, kw_only=True):
@@ -26,6 +29,7 @@ class Settled(Value, frozen=True, kw_only=True):
 
     nodes: dict[NamespacedName, NodeDecision | None]
     pods: dict[NamespacedName, PodDecision | None]
+    services: dict[NamespacedName, ServiceDecision | None] = {}
     errors: dict[ObjectRef, ObjectError]
 
 
@@ -33,7 +37,7 @@ class Allocator:
     """Keeps pools in step with the objects. ``recorded`` decisions are reserved before anything is given out."""
 
     def __init__(self, network: ClusterNetwork, recorded: Decisions) -> None:
-        self._nodes, self._pods = NodeAllocator(network), PodAllocator()
+        self._nodes, self._pods = NodeAllocator(network), PodAllocator(network)
         self._node_decisions = {cluster_key(name): each for name, each in recorded.nodes.items()}
         self._pod_decisions = {NamespacedName(*key.split("/", 1)): each for key, each in recorded.pods.items()}
         for key, node in sorted(self._node_decisions.items()):
@@ -42,11 +46,34 @@ class Allocator:
             home = self._node_decisions.get(cluster_key(pod.node))
             if home is not None:
                 self._pods.reserve(pod_key, pod, home)
+        services = {NamespacedName(*key.split("/", 1)): each for key, each in recorded.services.items()}
+        self._services, self._network = ServiceAllocator(network, services), network
         self._waiting_nodes: set[NamespacedName] = set()
         self._waiting_pods: set[NamespacedName] = set()
         self._pods_on: dict[str, set[NamespacedName]] = {}
         self._node_of: dict[NamespacedName, str] = {}
-        self.errors: dict[ObjectRef, ObjectError] = {}
+        self._errors: dict[ObjectRef, ObjectError] = {}
+
+    @property
+    def errors(self) -> dict[ObjectRef, ObjectError]:
+        """Who waits, and why."""
+        return {**self._errors, **self._services.errors}
+
+    def settle_services(
+        self,
+        nodes: Mapping[NamespacedName, Node],
+        services: Mapping[NamespacedName, Service],
+        *,
+        changed_nodes: Iterable[NamespacedName],
+        changed_services: Iterable[NamespacedName],
+    ) -> dict[NamespacedName, ServiceDecision | None]:
+        """Serve the Services that changed and those that wait; decisions that changed. Nodes matter for their own
+        addresses alone, on which node ports are served."""
+        moved = [
+            self._services.move(key, host_addresses(nodes[key], self._network) if key in nodes else ())
+            for key in changed_nodes
+        ]
+        return self._services.settle(services, changed_services, has_moved=any(moved))
 
     def settle(
         self,
@@ -65,7 +92,7 @@ class Allocator:
         touched_pods = set(changed_pods) | self._waiting_pods
         touched_nodes = set(changed_nodes) | self._waiting_nodes
         if not touched_pods and not touched_nodes:
-            return Settled(nodes={}, pods={}, errors=dict(self.errors))
+            return Settled(nodes={}, pods={}, errors=self.errors)
         for key in touched_pods:
             self._track(key, pods.get(key))
         for key in touched_nodes:
@@ -82,19 +109,32 @@ class Allocator:
         wanting = [pods[key] for key in touched_pods if _wants_address(pods.get(key))]
         for pod in sorted(wanting, key=_precedence):
             rival = nodes.get(cluster_key(pod.name))
-            if rival is not None and _namesake(rival) == pod.key:
+            home = nodes.get(cluster_key(pod.node))
+            if home is not None and home.is_windows:
+                # Its addresses are its node's to give out.
+                self._drop_pod(pod.key, pod_changes)
+            elif rival is not None and _namesake(rival) == pod.key:
                 self._refuse_pod(pod, _name_taken(pod, rival), pod_changes)
             else:
                 self._settle_pod(pod, pods, pod_changes)
-        return Settled(nodes=node_changes, pods=pod_changes, errors=dict(self.errors))
+        return Settled(nodes=node_changes, pods=pod_changes, errors=self.errors)
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether any node is served: the cluster is installed."""
+        return bool(self._node_decisions)
 
     def missing_from(
-        self, nodes: Mapping[NamespacedName, NodeDecision], pods: Mapping[NamespacedName, PodDecision]
+        self,
+        nodes: Mapping[NamespacedName, NodeDecision],
+        pods: Mapping[NamespacedName, PodDecision],
+        services: Mapping[NamespacedName, ServiceDecision],
     ) -> Settled:
         """Decisions held here that the tables do not show yet (recorded ones, on first use)."""
         return Settled(
             nodes={key: each for key, each in self._node_decisions.items() if nodes.get(key) != each},
             pods={key: each for key, each in self._pod_decisions.items() if pods.get(key) != each},
+            services={key: each for key, each in self._services.decisions.items() if services.get(key) != each},
             errors={},
         )
 
@@ -109,14 +149,14 @@ class Allocator:
     def _drop_node(self, key: NamespacedName, changes: dict[NamespacedName, NodeDecision | None]) -> None:
         self._nodes.release(key.name)
         self._waiting_nodes.discard(key)
-        self.errors.pop(ObjectRef("Node", "", key.name), None)
+        self._errors.pop(ObjectRef("Node", "", key.name), None)
         if self._node_decisions.pop(key, None) is not None:
             changes[key] = None
 
     def _drop_pod(self, key: NamespacedName, changes: dict[NamespacedName, PodDecision | None]) -> None:
         self._pods.release(key)
         self._waiting_pods.discard(key)
-        self.errors.pop(ObjectRef("Pod", key.namespace, key.name), None)
+        self._errors.pop(ObjectRef("Pod", key.namespace, key.name), None)
         if self._pod_decisions.pop(key, None) is not None:
             changes[key] = None
 
@@ -126,11 +166,11 @@ class Allocator:
             decision = self._nodes.settle(node, recorded)
         except ObjectError as error:
             self._drop_node(node.key, changes)
-            self.errors[ref] = error
+            self._errors[ref] = error
             self._waiting_nodes.add(node.key)
             return True
         self._waiting_nodes.discard(node.key)
-        self.errors.pop(ref, None)
+        self._errors.pop(ref, None)
         if decision == recorded:
             return False
         self._node_decisions[node.key] = changes[node.key] = decision
@@ -153,13 +193,13 @@ class Allocator:
             self._refuse_pod(pod, error, changes)
             return
         self._waiting_pods.discard(pod.key)
-        self.errors.pop(ref, None)
+        self._errors.pop(ref, None)
         if decision != recorded:
             self._pod_decisions[pod.key] = changes[pod.key] = decision
 
     def _refuse_pod(self, pod: Pod, error: ObjectError, changes: dict[NamespacedName, PodDecision | None]) -> None:
         self._drop_pod(pod.key, changes)
-        self.errors[ObjectRef("Pod", pod.namespace, pod.name)] = error
+        self._errors[ObjectRef("Pod", pod.namespace, pod.name)] = error
         self._waiting_pods.add(pod.key)
 
     def _evict_older(
@@ -181,7 +221,7 @@ class Allocator:
                 self._drop_pod(holder, changes)
                 self._waiting_pods.add(holder)
                 error = address_held(holder, address, pod.key, is_newer=True)
-                self.errors[ObjectRef("Pod", holder.namespace, holder.name)] = error
+                self._errors[ObjectRef("Pod", holder.namespace, holder.name)] = error
 
 
 def _namesake(node: Node) -> NamespacedName:

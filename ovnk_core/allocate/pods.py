@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from ovnk_core.allocate.pool import Pool
 from ovnk_core.errors import CapacityError, ObjectError
+from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import NodeDecision, PodDecision
 from ovnk_core.model.pod import Pod
 from ovnk_core.terms.address import Address, Cidr, mac_of
@@ -18,12 +19,16 @@ ADDRESS_PATH = 'status.podIPs or metadata.annotations["k8s.ovn.org/pod-networks"
 """The model keeps a pod's addresses, not which of the two said them."""
 FIRST_POD_OFFSET = 3
 """Below: the network, the router (.1) and the management port (.2)."""
+_TAKEN = ((0, "the network"), (1, "the router"), (2, "the management port"))
+_TAKEN_HYBRID = (*_TAKEN, (3, "the hybrid overlay's gateway"))
+"""In IPv4 subnets of a cluster with hybrid networking."""
 
 
 class PodAllocator:
     """Holds who owns which address. One pool per node subnet, made when first used."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: ClusterNetwork) -> None:
+        self._is_hybrid = network.hybrid is not None
         self._pools: dict[Cidr, Pool] = {}
         self._held: dict[NamespacedName, PodDecision] = {}
         self._subnet_of: dict[NamespacedName, tuple[Cidr, ...]] = {}
@@ -98,7 +103,7 @@ class PodAllocator:
         if pool is None:
             last = subnet.size - (2 if subnet.family == 4 else 1)
             pool = self._pools[subnet] = Pool(FIRST_POD_OFFSET, last)
-            for offset, owner in ((0, "the network"), (1, "the router"), (2, "the management port")):
+            for offset, owner in _TAKEN_HYBRID if self._is_hybrid and subnet.family == 4 else _TAKEN:
                 pool.claim(offset, owner)
             if subnet.family == 4:
                 pool.claim(subnet.size - 1, "broadcast")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ovnk_core.analysis.service_lint import service_remarks
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.network_policy.selections import EVERY_POD, peer_selections, subject_selection
 from ovnk_core.indexes.projection import PORT_NUMBER, PortName
@@ -29,7 +30,15 @@ SHOWN = 3
 
 def lint(cluster: Cluster) -> tuple[str, ...]:
     """All remarks about a cluster, cluster-wide ones first."""
-    return (*_configuration(cluster), *_nodes(cluster), *_pods(cluster), *_policies(cluster), *_firewalls(cluster))
+    return (
+        *_configuration(cluster),
+        *_hybrid(cluster),
+        *_nodes(cluster),
+        *_pods(cluster),
+        *_policies(cluster),
+        *_firewalls(cluster),
+        *service_remarks(cluster),
+    )
 
 
 def _configuration(cluster: Cluster) -> Iterator[str]:
@@ -42,9 +51,25 @@ def _configuration(cluster: Cluster) -> Iterator[str]:
         yield f"no Network object: clusterNetwork {entries} and serviceNetwork {services} are assumed"
 
 
+def _hybrid(cluster: Cluster) -> Iterator[str]:
+    """What a custom VXLAN port excludes (15.15.1)."""
+    hybrid, rows = cluster.network.hybrid, cluster.engine.rows
+    if hybrid is None or not hybrid.has_custom_port:
+        return
+    platform = rows(INFRASTRUCTURE).get(CLUSTER)
+    if not (platform and platform.platform) and not rows(SETTINGS)[CLUSTER].platform:
+        yield f"the custom hybridOverlayVXLANPort {hybrid.vxlan_port} is for vSphere only, and no platform is stated"
+    old = [key.name for key, node in sorted(rows(NODE).items()) if node.is_windows and node.is_windows_2019]
+    if old:
+        text = f"Windows Server 2019 does not support a custom hybridOverlayVXLANPort ({hybrid.vxlan_port})"
+        yield f"{_some('node', old)}: {text}"
+
+
 def _nodes(cluster: Cluster) -> Iterator[str]:
     by_text: dict[str, list[str]] = {}
     for key, node in sorted(cluster.engine.rows(NODE).items()):
+        if node.is_windows:
+            continue
         for text in (*assumptions(node), *not_hosts(node, cluster.network)):
             by_text.setdefault(text, []).append(key.name)
     for text, names in by_text.items():

@@ -1,44 +1,26 @@
-"""Who may talk to whom: every pair of pods on one port.
-
-Pods that no policy can tell apart are one class, and policies judge classes: all pairs of a large cluster cost what
-its policies distinguish, not the square of its pods.
-"""
+"""Who may talk to whom: every pair of pods on one port, and every pod and Service."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable
 
-from ovnk_core.features.network_policy.verdict import Direction, Party, judge
-from ovnk_core.indexes.endpoint import Endpoint
-from ovnk_core.model.network_policy import IpBlock, NetworkPolicy
-from ovnk_core.model.pod import ContainerPort
-from ovnk_core.model.tables import NETWORK_POLICY
-from ovnk_core.terms.address import FAMILIES, Address, Cidr, Family
-from ovnk_core.terms.label import Labels
-from ovnk_core.terms.name import NamespacedName
+from ovnk_core.analysis.likeness import Classes, Judged
+from ovnk_core.analysis.service_cells import ServiceCells
+from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Protocol
 from ovnk_core.terms.struct import Value
+from ovnk_core.trace.question import ServiceTarget
 from ovnk_core.trace.scene import Scene
 
 
 class Matrix(Value, frozen=True, kw_only=True):
-    """``verdicts[i][j]``: from ``sources[i]`` to ``targets[j]``; ``self`` on a pod and itself, ``none`` where the two
-    share no address family."""
+    """``verdicts[i][j]``: from ``sources[i]`` to ``targets[j]``, or past these to ``services[j - len(targets)]``;
+    ``self`` on a pod and itself, ``none`` where the two share no address family."""
 
     sources: tuple[NamespacedName, ...]
     targets: tuple[NamespacedName, ...]
     verdicts: tuple[tuple[str, ...], ...]
-
-
-class Likeness(NamedTuple):
-    """All that policies see of a pod; pods with equal likenesses get equal verdicts. ``labels``: of the keys that some
-    selector names. ``blocks``: per family, which of the policies' prefixes hold its address."""
-
-    namespace: str
-    labels: Labels
-    ports: tuple[ContainerPort, ...]
-    blocks: tuple[tuple[Family, frozenset[Cidr]], ...]
+    services: tuple[ServiceTarget, ...] = ()
 
 
 def matrix(
@@ -47,125 +29,33 @@ def matrix(
     protocol: Protocol,
     port: int | None,
     namespace: str | None = None,
-    sees: Callable[[NamespacedName], bool] | None = None,
+    sees: Callable[[ObjectRef], bool] | None = None,
+    has_services: bool = False,
 ) -> Matrix:
     """All pods with an address, or those of one namespace or that ``sees`` holds for, against each other, as new
-    connections.
+    connections. ``has_services``: also to every port of such Services, of the protocol and whatever its number.
 
-    The way between two pods is always open, so only policies decide. Cost: O(pods squared) look-ups and
-    O(distinct sets of isolating policies x classes of pods) judgements.
+    Cost: O(pods squared) look-ups and O(distinct sets of isolating policies x classes of pods) judgements; with
+    Services O(pods x ports) look-ups more, and what ``ServiceCells`` says.
     """
-    pods = tuple(
-        sorted(
-            key
-            for key in scene.endpoints
-            if (namespace is None or key.namespace == namespace) and (sees is None or sees(key))
-        )
-    )
-    classes = _Classes(scene, [scene.endpoints[key] for key in pods])
-    judged = _Judged(scene, classes.samples, protocol, port)
-    rows = [judged.row(source) for source in range(len(classes.samples))]
+
+    def is_wanted(kind: str, key: NamespacedName) -> bool:
+        return namespace in (None, key.namespace) and (sees is None or sees(ObjectRef(kind, *key)))
+
+    pods = tuple(sorted(key for key in scene.endpoints if is_wanted("Pod", key)))
+    offered = scene.doors.ports(protocol) if has_services else ()
+    services = tuple(each for each in offered if is_wanted("Service", each.service))
+    # The endpoints of a Service may be anybody's.
+    classes = Classes(scene, scene.endpoints.values() if services else (scene.endpoints[key] for key in pods))
+    judged = Judged(scene, classes.samples, protocol, port)
+    numbers = [classes.of[key] for key in pods]
+    rows = {source: {to: judged.verdict(source, to) for to in set(numbers)} for source in set(numbers)}
+    cells = ServiceCells(scene, classes, protocol)
+    columns = [cells.column(each, pods) for each in services]
     verdicts = []
-    for at, number in enumerate(classes.of):
+    for at, number in enumerate(numbers):
         row = rows[number]
-        cells = [row[each] for each in classes.of]
-        cells[at] = "self"
-        verdicts.append(tuple(cells))
-    return Matrix(sources=pods, targets=pods, verdicts=tuple(verdicts))
-
-
-class _Classes:
-    """``of[i]``: number of the class of pod i; ``samples``: one pod of each class."""
-
-    def __init__(self, scene: Scene, pods: Iterable[Endpoint]) -> None:
-        policies = tuple(scene.cluster.engine.rows(NETWORK_POLICY).values())
-        self._keys, self._cidrs = frozenset(_label_keys(policies)), _prefixes(policies)
-        self._numbers: dict[Likeness, int] = {}
-        self.samples: list[Endpoint] = []
-        self.of = [self._number(pod) for pod in pods]
-
-    def _number(self, pod: Endpoint) -> int:
-        likeness = Likeness(
-            namespace=pod.key.namespace,
-            labels=tuple((key, value) for key, value in pod.labels if key in self._keys),
-            ports=pod.ports,
-            blocks=tuple((address.family, self._holding(address)) for address in pod.addresses),
-        )
-        number = self._numbers.setdefault(likeness, len(self._numbers))
-        if number == len(self.samples):
-            self.samples.append(pod)
-        return number
-
-    def _holding(self, address: Address) -> frozenset[Cidr]:
-        return frozenset(block for block in self._cidrs if block.contains(address))
-
-
-def _label_keys(policies: Iterable[NetworkPolicy]) -> Iterator[str]:
-    """Keys of pod labels that any selector asks for."""
-    for policy in policies:
-        selectors = [policy.subject]
-        peers = (peer for rule in (*policy.ingress, *policy.egress) for peer in rule.peers)
-        selectors += [peer.pods for peer in peers if peer.pods is not None]
-        yield from (requirement.key for selector in selectors for requirement in selector.requirements)
-
-
-def _prefixes(policies: Iterable[NetworkPolicy]) -> frozenset[Cidr]:
-    return frozenset(
-        cidr
-        for policy in policies
-        for rule in (*policy.ingress, *policy.egress)
-        for peer in rule.peers
-        for cidr in _of_block(peer.block)
-    )
-
-
-def _of_block(block: IpBlock | None) -> tuple[Cidr, ...]:
-    return () if block is None else (block.cidr, *block.excepts)
-
-
-class _Judged:
-    """Judgements between classes. What policies say of a subject depends on which of them isolate it, for ingress also
-    on its named ports; so subjects that share those share one judgement per peer."""
-
-    def __init__(self, scene: Scene, samples: list[Endpoint], protocol: Protocol, port: int | None) -> None:
-        self._scene, self._samples, self._protocol, self._port = scene, samples, protocol, port
-        self._families = [{address.family for address in pod.addresses} for pod in samples]
-        self._subjects: dict[tuple[object, ...], int] = {}
-        self._numbers = {
-            direction: [self._subject(pod, direction) for pod in samples] for direction in ("Ingress", "Egress")
-        }
-        self._found: dict[tuple[int, int, Family], bool] = {}
-
-    def _subject(self, pod: Endpoint, direction: Direction) -> int:
-        selecting = tuple(policy.key for policy in self._scene.isolating(pod, direction))
-        ports = pod.ports if direction == "Ingress" and selecting else ()
-        return self._subjects.setdefault((direction, selecting, ports), len(self._subjects))
-
-    def row(self, source: int) -> list[str]:
-        """Verdicts from one class to every class."""
-        return [self._verdict(source, target) for target in range(len(self._samples))]
-
-    def _verdict(self, source: int, target: int) -> str:
-        shared = self._families[source] & self._families[target]
-        if not shared:
-            return "none"
-        family = next(each for each in FAMILIES if each in shared)
-        passes = self._allows("Egress", source, target, family) and self._allows("Ingress", target, source, family)
-        return "allow" if passes else "drop"
-
-    def _allows(self, direction: Direction, subject: int, peer: int, family: Family) -> bool:
-        key = (self._numbers[direction][subject], peer, family)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = self._judge(direction, self._samples[subject], self._samples[peer], family)
-        return found
-
-    def _judge(self, direction: Direction, subject: Endpoint, peer: Endpoint, family: Family) -> bool:
-        selecting = self._scene.isolating(subject, direction)
-        if not selecting:
-            return True
-        address = peer.address(family)
-        assert address is not None
-        labels = self._scene.namespace_labels(peer.key.namespace)
-        party = Party(address=address, endpoint=peer, namespace_labels=labels)
-        return judge(selecting, direction, subject, party, self._protocol, self._port).allowed
+        found = [row[each] for each in numbers]
+        found[at] = "self"
+        verdicts.append((*found, *(column[at] for column in columns)))
+    return Matrix(sources=pods, targets=pods, services=services, verdicts=tuple(verdicts))

@@ -61,6 +61,9 @@ def router_flows(read: Reader, key: RowId, router: LogicalRouter) -> Iterable[Ou
         (LR_OUT_SNAT, 120, "nd_ns", NEXT),
         (LR_OUT_SNAT, 0, "1", NEXT),
     )
+    if dict(router.options).get("mcast_relay") == "true":
+        # To groups somebody joined there are flows above this one, made of what chassis learned: no row says so.
+        fixed = (*fixed, (LR_IN_IP_ROUTING, 10450, "ip4.mcast || ip6.mcast", DROP))
     for stage, priority, match, actions in fixed:
         flow = LogicalFlow(stage=stage, priority=priority, match=parse(match), actions=actions, source=key, where=key)
         yield FLOW.row(FlowId(key, stage, str(priority)), flow)

@@ -10,12 +10,12 @@ from typing import Any
 
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.transaction import Delta
-from ovnk_core.flows import acl, places, routing
-from ovnk_core.flows.flow import FLOW, FLOW_DATAPATH, STAGES, FlowId, LogicalFlow
+from ovnk_core.flows import acl, load_balancer, places, routing
+from ovnk_core.flows.flow import FLOW, FLOW_DATAPATH, STAGES, FlowId, LogicalFlow, Where
 from ovnk_core.nb.desired import DESIRED, MEMBER
 from ovnk_core.nb.row import RowId
 
-FLOW_PIPELINE = (*places.RULES, *acl.RULES, *routing.RULES)
+FLOW_PIPELINE = (*places.RULES, *acl.RULES, *routing.RULES, *load_balancer.RULES)
 
 
 class FlowTable:
@@ -54,7 +54,7 @@ class FlowTable:
     def flows(self) -> Mapping[FlowId, LogicalFlow]:
         return self.engine.rows(FLOW)
 
-    def datapaths(self, where: RowId) -> Mapping[RowId, int]:
+    def datapaths(self, where: Where) -> Mapping[RowId, int]:
         """Switches or routers that flows of ``where`` are on."""
         return self.engine.members(FLOW_DATAPATH, where)
 

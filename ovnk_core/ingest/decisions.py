@@ -11,10 +11,13 @@ from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.metadata import is_label_name, is_subdomain, read_mac
 from ovnk_core.ingest.parse_egress_firewall import dns_name
+from ovnk_core.ingest.parse_network import parse_hybrid
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
+from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import JsonPositions, Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.yaml_reader import Unreadable
+from ovnk_core.model.cluster import InstallDecision
 from ovnk_core.model.decision import (
     DENIALS,
     DNS_CAUSES,
@@ -24,17 +27,21 @@ from ovnk_core.model.decision import (
     DnsChange,
     DnsDecision,
     NodeDecision,
+    NodePort,
     PodDecision,
+    ServiceDecision,
 )
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import BITS, Address, Cidr, Family
 from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Transport
 
-_FIELDS = ("apiVersion", "kind", "nodes", "pods", "dns", "accepted")
+_FIELDS = ("apiVersion", "kind", "install", "nodes", "pods", "services", "dns", "accepted")
 _HOST_BITS_MIN = 2
 """As hostPrefix: below four addresses nothing is left for a pod."""
+_PORTS = (PORT_MIN, PORT_MAX)
 RECORD = "recorded decision"
-D = TypeVar("D", NodeDecision, PodDecision, DnsDecision)
+D = TypeVar("D", InstallDecision, NodeDecision, PodDecision, ServiceDecision, DnsDecision)
 _TIME_END = 1e11
 """Unix seconds, far beyond any clock: what is larger is milliseconds."""
 
@@ -54,15 +61,19 @@ def read_decisions(text: bytes, *, source: str) -> Decisions:
     if not report.errors and (raw.get("apiVersion"), raw.get("kind")) != ("ovnk/v1", "Decisions"):
         report.refuse((), "is not a decisions document of ovnk/v1", fix="write it with --save-decisions")
     report.known(raw, (), _FIELDS)
+    install = None if raw.get("install") is None else _install(report, raw["install"], ("install",))
     nodes = {name: _node(report, name, each) for name, each in report.mapping(raw, (), "nodes").items()}
     _check_ids(report, nodes)
     pods = {key: _pod(report, key, each) for key, each in report.mapping(raw, (), "pods").items()}
+    services = {key: _service(report, key, each) for key, each in report.mapping(raw, (), "services").items()}
     dns = {name: _dns(report, name, each, ("dns", name)) for name, each in report.mapping(raw, (), "dns").items()}
     manifests = enumerate(report.items(raw, (), "accepted"))
     accepted = [report.as_mapping(each, ("accepted", index)) for index, each in manifests]
     for error in report.all_errors():
         raise error
-    return Decisions(nodes=nodes, pods=pods, dns=dns, accepted=accepted_objects(accepted))
+    return Decisions(
+        install=install, nodes=nodes, pods=pods, services=services, dns=dns, accepted=accepted_objects(accepted)
+    )
 
 
 def _decoded(text: bytes, source: str) -> str:
@@ -70,6 +81,12 @@ def _decoded(text: bytes, source: str) -> str:
         return text.decode()
     except UnicodeDecodeError as error:
         raise SchemaError("not UTF-8", kind="Decisions", source=source, fix="write it with --save-decisions") from error
+
+
+def _install(report: Report, value: Any, path: Path) -> InstallDecision:
+    raw = report.as_mapping(value, path)
+    report.known(raw, path, ("hybridOverlayConfig",))
+    return InstallDecision(hybrid=parse_hybrid(report, raw, path))
 
 
 def _node(report: Report, name: str, value: Any) -> NodeDecision:
@@ -86,7 +103,8 @@ def _node(report: Report, name: str, value: Any) -> NodeDecision:
         elif subnet is not None:
             subnets.append(subnet)
     _check_families(report, (*path, "subnets"), [subnet.family for subnet in subnets])
-    node_id = report.as_number(raw.get("id"), (*path, "id"), NODE_ID_BOUNDS)
+    # A Windows node has none.
+    node_id = report.as_number(raw["id"], (*path, "id"), NODE_ID_BOUNDS) if "id" in raw else 0
     return NodeDecision(subnets=tuple(subnets), node_id=node_id or 0)
 
 
@@ -117,6 +135,34 @@ def _pod(report: Report, key: str, value: Any) -> PodDecision:
     return PodDecision(addresses=addresses, mac=read_mac(report, raw.get("mac"), (*path, "mac")), node=node)
 
 
+def _service(report: Report, key: str, value: Any) -> ServiceDecision:
+    path: Path = ("services", key)
+    raw = report.as_mapping(value, path)
+    report.known(raw, path, ("clusterIPs", "nodePorts"))
+    namespace, _, name = key.partition("/")
+    if not is_label_name(namespace) or not is_label_name(name):
+        report.refuse(path, "not the name of a Service", fix="write NAMESPACE/NAME")
+    at: Path = (*path, "clusterIPs")
+    found = [report.address(text, (*at, index)) for index, text in enumerate(report.items(raw, path, "clusterIPs"))]
+    addresses = tuple(address for address in found if address is not None)
+    if not found:
+        report.refuse(at, "missing")
+    _check_families(report, at, [address.family for address in addresses])
+    ports: dict[tuple[Transport, int], NodePort] = {}
+    for index, entry in enumerate(report.items(raw, path, "nodePorts")):
+        below: Path = (*path, "nodePorts", index)
+        said = report.as_mapping(entry, below)
+        report.known(said, below, ("protocol", "port", "nodePort"))
+        protocol = read_protocol(report, said, below)
+        port = report.as_number(said.get("port"), (*below, "port"), _PORTS)
+        node_port = report.as_number(said.get("nodePort"), (*below, "nodePort"), _PORTS)
+        if port is not None and node_port is not None:
+            if (protocol, port) in ports:
+                report.refuse(below, "port and protocol stand twice")
+            ports[protocol, port] = NodePort(protocol=protocol, port=port, node_port=node_port)
+    return ServiceDecision(cluster_ips=addresses, node_ports=tuple(ports.values()))
+
+
 def _check_families(report: Report, path: Path, families: list[Family]) -> None:
     if len(set(families)) < len(families):
         report.refuse(path, "more than one of one family", fix="keep one per family", error=LimitError)
@@ -127,6 +173,11 @@ def read_dns(name: str, text: str) -> DnsDecision | None:
     return _read("DnsName", name, text, lambda report, value: _dns(report, name, value, ()))
 
 
+def read_install(text: str) -> InstallDecision | None:
+    """``manifest.install_text`` back into a decision, as ``read_dns``."""
+    return _read("Network", "cluster", text, lambda report, value: _install(report, value, ()))
+
+
 def read_node(name: str, text: str) -> NodeDecision | None:
     """``manifest.node_text`` back into a decision, as ``read_dns``."""
     return _read("Node", name, text, lambda report, value: _node(report, name, value))
@@ -135,6 +186,11 @@ def read_node(name: str, text: str) -> NodeDecision | None:
 def read_pod(key: str, text: str) -> PodDecision | None:
     """``manifest.pod_text`` back into a decision, as ``read_dns``; ``key`` is ``NS/NAME``."""
     return _read("Pod", key, text, lambda report, value: _pod(report, key, value))
+
+
+def read_service(key: str, text: str) -> ServiceDecision | None:
+    """``manifest.service_text`` back into a decision, as ``read_dns``; ``key`` is ``NS/NAME``."""
+    return _read("Service", key, text, lambda report, value: _service(report, key, value))
 
 
 def _read(kind: str, name: str, text: str, read: Callable[[Report, Any], D]) -> D | None:

@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 
-from ovnk_core.ingest.metadata import Metadata, is_label_name, is_subdomain, read_metadata
+from ovnk_core.ingest.metadata import Metadata, annotation_path, is_label_name, is_subdomain, read_metadata
 from ovnk_core.ingest.outcome import Item, Refused, Skipped, Warning
 from ovnk_core.ingest.parse_egress_firewall import blocked, parse_egress_firewall
+from ovnk_core.ingest.parse_endpoints import parse_endpoint_slice, parse_endpoints
 from ovnk_core.ingest.parse_network import parse_infrastructure, parse_network, parse_network_operator
 from ovnk_core.ingest.parse_node import parse_node
-from ovnk_core.ingest.parse_pod import parse_namespace, parse_pod
+from ovnk_core.ingest.parse_pod import MULTICAST, parse_namespace, parse_pod
 from ovnk_core.ingest.parse_policy import parse_policy, stand_in
+from ovnk_core.ingest.parse_service import parse_service
 from ovnk_core.ingest.position import Path, Positions
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import NAME_LENGTH, printable
@@ -40,7 +42,8 @@ Parser = Callable[[Report, Mapping[str, Any], Metadata], Declared]
 
 
 class KindRule(Value, frozen=True, kw_only=True):
-    """How one kind is read: its name in the model, the one version served, and what its names look like."""
+    """How one kind is read: its name in the model, the one version served, and what its names look like.
+    ``quoted``: fields whose place is kept."""
 
     kind: Kind
     version: str
@@ -49,10 +52,11 @@ class KindRule(Value, frozen=True, kw_only=True):
     is_singleton: bool = False
     is_name_label: bool = False
     keeps_parts: bool = False
+    quoted: tuple[Path, ...] = ()
 
 
 _CONFIG, _OPERATOR = "config.openshift.io", "operator.openshift.io"
-_POLICY, _OVN = "networking.k8s.io", "k8s.ovn.org"
+_POLICY, _OVN, _DISCOVERY = "networking.k8s.io", "k8s.ovn.org", "discovery.k8s.io"
 KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_CONFIG, "Network"): KindRule(kind="Network", version="v1", parse=parse_network, is_singleton=True),
     (_OPERATOR, "Network"): KindRule(
@@ -62,7 +66,13 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
         kind="Infrastructure", version="v1", parse=parse_infrastructure, is_singleton=True
     ),
     ("", "Node"): KindRule(kind="Node", version="v1", parse=parse_node),
-    ("", "Namespace"): KindRule(kind="Namespace", version="v1", parse=parse_namespace, is_name_label=True),
+    ("", "Namespace"): KindRule(
+        kind="Namespace",
+        version="v1",
+        parse=parse_namespace,
+        is_name_label=True,
+        quoted=(annotation_path(MULTICAST),),
+    ),
     ("", "Pod"): KindRule(kind="Pod", version="v1", parse=parse_pod, is_namespaced=True),
     (_OVN, "EgressFirewall"): KindRule(
         kind="EgressFirewall", version="v1", parse=parse_egress_firewall, is_namespaced=True, keeps_parts=True
@@ -70,6 +80,13 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_POLICY, "NetworkPolicy"): KindRule(
         kind="NetworkPolicy", version="v1", parse=parse_policy, is_namespaced=True, keeps_parts=True
     ),
+    ("", "Service"): KindRule(
+        kind="Service", version="v1", parse=parse_service, is_namespaced=True, is_name_label=True
+    ),
+    (_DISCOVERY, "EndpointSlice"): KindRule(
+        kind="EndpointSlice", version="v1", parse=parse_endpoint_slice, is_namespaced=True
+    ),
+    ("", "Endpoints"): KindRule(kind="Endpoints", version="v1", parse=parse_endpoints, is_namespaced=True),
 }
 # Where a policy or a firewall stands by age or by mistake: skipping it as unknown would silently drop a protection.
 _WRONG_GROUPS = {(group, "NetworkPolicy"): (_POLICY, "NetworkPolicy") for group in ("", "extensions")}
@@ -86,9 +103,6 @@ _SPELLINGS = {(group, kind.lower()): (group, kind) for group, kind in (*KIND_RUL
 # Not read yet, but each could change the answer to "may this packet pass, and where does it go".
 KNOWN_UNBUILT: frozenset[tuple[str, str]] = frozenset(
     {
-        ("", "Service"),
-        ("", "Endpoints"),
-        ("discovery.k8s.io", "EndpointSlice"),
         ("k8s.ovn.org", "EgressIP"),
         ("k8s.ovn.org", "EgressQoS"),
         ("k8s.ovn.org", "EgressService"),
@@ -181,7 +195,7 @@ def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_
     value = rule.parse(report, raw, read_metadata(report, raw, shown, place if is_placed else ""))
     warnings = tuple(Warning(ref=ref, text=text, source=source) for text, source in report.warnings)
     if not report.errors:
-        source = document.positions.keep(parts=rule.keeps_parts)
+        source = document.positions.keep(parts=rule.keeps_parts, fields=rule.quoted)
         return Parsed(outcome=Item(ref=ref, value=value, source=source), warnings=warnings)
     closed = _stand_in(report, raw, value) if is_placed else None
     refused = Refused(

@@ -16,10 +16,13 @@ from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.model.cluster import (
     DEFAULT_CLUSTER_NETWORK,
+    DEFAULT_GENEVE_PORT,
     DEFAULT_SERVICE_NETWORK,
+    DEFAULT_VXLAN_PORT,
     RESERVED,
     ClusterNetwork,
     ClusterNetworkEntry,
+    HybridOverlay,
     Infrastructure,
     Network,
     NetworkOperator,
@@ -34,6 +37,8 @@ _SPEC: Path = ("spec",)
 _CLUSTER: Path = ("spec", "clusterNetwork")
 _SERVICE: Path = ("spec", "serviceNetwork")
 _OVN: Path = ("spec", "defaultNetwork", "ovnKubernetesConfig")
+_HYBRID: Path = (*_OVN, "hybridOverlayConfig")
+_HYBRID_CLUSTER: Path = (*_HYBRID, "hybridClusterNetwork")
 _INTERNAL_SUBNETS = ("v4InternalSubnet", "v6InternalSubnet")
 NamedRange = tuple[Path, str, Cidr]
 
@@ -59,8 +64,6 @@ def parse_network_operator(report: Report, raw: Mapping[str, Any], meta: Metadat
     """operator.openshift.io/v1 Network -> the model. Lists left out are another object's to give."""
     spec = report.mapping(raw, (), "spec")
     entries, service = _ranges(report, spec)
-    if not report.errors:
-        _check(report, entries, service)
     default = report.mapping(spec, _SPEC, "defaultNetwork")
     network_type = _network_type(report, default, (*_SPEC, "defaultNetwork"), "type")
     ovn = report.mapping(default, (*_SPEC, "defaultNetwork"), "ovnKubernetesConfig")
@@ -68,6 +71,9 @@ def parse_network_operator(report: Report, raw: Mapping[str, Any], meta: Metadat
     if mtu is not None and mtu < IPV6_MTU_MIN and any(entry.cidr.family == 6 for entry in entries):
         report.refuse((*_OVN, "mtu"), f"must be at least {IPV6_MTU_MIN} with IPv6", value=mtu, error=LimitError)
     port = report.number(ovn, _OVN, "genevePort", (PORT_MIN, PORT_MAX))
+    hybrid = parse_hybrid(report, ovn, _OVN, geneve_port=port)
+    if not report.errors:
+        _check(report, entries, service, hybrid)
     _warn_unbuilt(report, ovn)
     return NetworkOperator(
         name=meta.name,
@@ -78,6 +84,7 @@ def parse_network_operator(report: Report, raw: Mapping[str, Any], meta: Metadat
         network_type=network_type,
         mtu_bytes=mtu,
         geneve_port=port,
+        hybrid=hybrid,
     )
 
 
@@ -98,7 +105,9 @@ def parse_infrastructure(report: Report, raw: Mapping[str, Any], meta: Metadata)
 
 def network_conflicts(network: ClusterNetwork) -> tuple[str, ...]:
     """What is wrong with a merged configuration: overlaps, families or prefixes that differ, an MTU too small."""
-    problems = [reason for _, reason in _conflicts(network.entries, network.service)]
+    problems = [reason for _, reason in _conflicts(network.entries, network.service, network.hybrid)]
+    if network.hybrid and network.hybrid.vxlan_port == network.geneve_port:
+        problems.append(f"the Geneve and the VXLAN port must differ (both are {network.geneve_port})")
     if network.mtu_bytes < IPV6_MTU_MIN and 6 in network.families:
         problems.append(f"the MTU {network.mtu_bytes} must be at least {IPV6_MTU_MIN} with IPv6")
     return tuple(problems)
@@ -143,21 +152,70 @@ def _entry(report: Report, value: Any, path: Path) -> ClusterNetworkEntry | None
     return ClusterNetworkEntry(cidr=cidr, host_prefix_bits=bits)
 
 
-def _check(report: Report, entries: tuple[ClusterNetworkEntry, ...], service: tuple[Cidr, ...]) -> None:
-    for path, reason in _conflicts(entries, service):
+def parse_hybrid(
+    report: Report, owner: Mapping[str, Any], path: Path, *, geneve_port: int | None = None
+) -> HybridOverlay | None:
+    """hybridOverlayConfig of ``owner``, which is at ``path`` -> the hybrid overlay; None when not stated or refused.
+
+    ``geneve_port``: as stated next to it, None when not.
+    """
+    if owner.get("hybridOverlayConfig") is None:
+        return None
+    at: Path = (*path, "hybridOverlayConfig")
+    raw = report.mapping(owner, path, "hybridOverlayConfig")
+    values = report.items(raw, at, "hybridClusterNetwork")
+    if not values and not report.touches((*at, "hybridClusterNetwork")):
+        reason = "missing: Windows nodes would have no subnets"
+        report.refuse((*at, "hybridClusterNetwork"), reason, fix="write a list of cidr and hostPrefix")
+    entries = []
+    for index, value in enumerate(values):
+        entry = _entry(report, value, (*at, "hybridClusterNetwork", index))
+        if entry is not None and entry.cidr.family == 6:
+            where = (*at, "hybridClusterNetwork", index, "cidr")
+            report.refuse(where, "the hybrid overlay is IPv4 only", value=str(entry.cidr))
+        elif entry is not None:
+            entries.append(entry)
+    stated = report.number(raw, at, "hybridOverlayVXLANPort", (PORT_MIN, PORT_MAX))
+    port = DEFAULT_VXLAN_PORT if stated is None else stated
+    if stated == DEFAULT_VXLAN_PORT:
+        reason = f"a custom port can be any open port excluding the default {DEFAULT_VXLAN_PORT}"
+        fix = "leave it out to have the default"
+        report.refuse((*at, "hybridOverlayVXLANPort"), reason, value=stated, fix=fix, error=LimitError)
+    elif port == (DEFAULT_GENEVE_PORT if geneve_port is None else geneve_port):
+        where = (*path, "genevePort") if stated is None else (*at, "hybridOverlayVXLANPort")
+        reason = "the Geneve and the VXLAN port must differ"
+        report.refuse(where, reason, value=port, fix="write another port", error=LimitError)
+    return HybridOverlay(entries=tuple(entries), vxlan_port=port) if entries else None
+
+
+def _check(
+    report: Report,
+    entries: tuple[ClusterNetworkEntry, ...],
+    service: tuple[Cidr, ...],
+    hybrid: HybridOverlay | None = None,
+) -> None:
+    for path, reason in _conflicts(entries, service, hybrid):
         report.refuse(path, reason, error=LimitError)
 
 
-def _conflicts(entries: Iterable[ClusterNetworkEntry], service: Iterable[Cidr]) -> Iterator[tuple[Path, str]]:
+def _conflicts(
+    entries: Iterable[ClusterNetworkEntry], service: Iterable[Cidr], hybrid: HybridOverlay | None
+) -> Iterator[tuple[Path, str]]:
     """(path, reason) of every overlap, and of families and prefixes that differ; either list may be empty."""
     entries = tuple(entries)
     cluster = [((*_CLUSTER, at), f"clusterNetwork[{at}]", entry.cidr) for at, entry in enumerate(entries)]
     services = [((*_SERVICE, at), f"serviceNetwork[{at}]", cidr) for at, cidr in enumerate(service)]
-    yield from _overlaps([*cluster, *services, *(((), f"the {name}", cidr) for name, cidr in RESERVED)])
+    extra = [
+        ((*_HYBRID_CLUSTER, at), f"hybridClusterNetwork[{at}]", cidr)
+        for at, cidr in enumerate(hybrid.cidrs if hybrid else ())
+    ]
+    yield from _overlaps([*cluster, *services, *extra, *(((), f"the {name}", cidr) for name, cidr in RESERVED)])
     cluster_families = {cidr.family for _, _, cidr in cluster}
     service_families = {cidr.family for _, _, cidr in services}
     if cluster_families and service_families and cluster_families != service_families:
         yield _SERVICE, f"families differ: {_families(cluster_families)} and {_families(service_families)}"
+    if hybrid is not None and cluster_families == {6}:
+        yield _HYBRID, "the hybrid overlay is IPv4 only, and clusterNetwork is not"
     yield from _unequal_prefixes(entries)
 
 

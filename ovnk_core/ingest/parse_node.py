@@ -93,6 +93,8 @@ def parse_node(report: Report, raw: Mapping[str, Any], meta: Metadata) -> Node:
         gateway_vlan=gateway.vlan,
         gateway_mtu_supported=read_annotation(report, meta, f"{PREFIX}gateway-mtu-support") != "false",
         is_ready=_is_ready(report, status),
+        hybrid_subnet=_hybrid_subnet(report, meta),
+        kernel=report.text(report.mapping(status, ("status",), "nodeInfo"), ("status", "nodeInfo"), "kernelVersion"),
     )
 
 
@@ -154,6 +156,13 @@ def _subnets(report: Report, meta: Metadata) -> tuple[Cidr, ...]:
     if len({subnet.family for subnet in subnets}) < len(subnets):
         report.refuse(path, "more than one subnet of one family", fix="keep one per family", error=LimitError)
     return subnets
+
+
+def _hybrid_subnet(report: Report, meta: Metadata) -> Cidr | None:
+    """hybrid-overlay-node-subnet: the CIDR of a Windows node."""
+    key = f"{PREFIX}hybrid-overlay-node-subnet"
+    text = read_annotation(report, meta, key)
+    return report.prefix(text, annotation_path(key), strict=False) if text else None
 
 
 def _gateway(report: Report, meta: Metadata) -> _Gateway:

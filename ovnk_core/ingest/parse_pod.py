@@ -28,6 +28,7 @@ from ovnk_core.terms.port import PORT_MAX, PORT_MIN
 
 POD_NETWORKS = "k8s.ovn.org/pod-networks"
 ACL_LOGGING = "k8s.ovn.org/acl-logging"
+MULTICAST = "k8s.ovn.org/multicast-enabled"
 SEVERITIES = ("alert", "warning", "notice", "info", "debug")
 _PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 _SPEC: Path = ("spec",)
@@ -155,7 +156,16 @@ def parse_namespace(report: Report, raw: Mapping[str, Any], meta: Metadata) -> N
         labels=tuple(sorted(labels.items())),
         log_allow=allow,
         log_deny=deny,
+        is_multicast=_is_multicast(report, meta),
     )
+
+
+def _is_multicast(report: Report, meta: Metadata) -> bool:
+    """Only the exact text ``true`` turns multicast on, as in OVN-Kubernetes: what looks like it does not."""
+    text = read_annotation(report, meta, MULTICAST)
+    if isinstance(meta.annotations.get(MULTICAST), str) and text not in ("true", "false"):
+        report.warn(annotation_path(MULTICAST), f'{show(text)} is not "true", multicast is off')
+    return text == "true"
 
 
 def _acl_logging(report: Report, meta: Metadata) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
 Two lives. While an object is being parsed its ``Positions`` can place every field: YAML keeps one unsigned int per
 node, in document order, and finds a field by walking the plain value next to it. Once parsed, ``keep`` reduces that
-to a ``SourceMap``: the object's own line, and for kinds whose parts are quoted later (a policy's rules and peers) the
-lines of those parts.
+to a ``SourceMap``: the object's own line, and for kinds whose parts are quoted later (a policy's rules and peers, an
+annotation of a namespace) the lines of those parts.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Positions(Protocol):
 
     def elements(self, key: str) -> list[Positions]: ...
 
-    def keep(self, *, parts: bool) -> SourceMap: ...
+    def keep(self, *, parts: bool, fields: tuple[Path, ...] = ()) -> SourceMap: ...
 
 
 class JsonPositions:
@@ -76,7 +76,7 @@ class JsonPositions:
         below = f"{self.pointer}{pointer_text((key,))}"
         return [JsonPositions(self.file, f"{below}/{at}", entry) for at, entry in enumerate(self._value[key])]
 
-    def keep(self, *, parts: bool) -> SourceMap:
+    def keep(self, *, parts: bool, fields: tuple[Path, ...] = ()) -> SourceMap:
         return SourceMap(file=self.file, pointer=self.pointer)
 
 
@@ -89,6 +89,10 @@ class YamlPositions:
         self.file, self.lines, self.start, self._value = file, lines, start, value
 
     def at(self, *path: Step) -> str:
+        return f"{self.file}:{self._line(path)}"
+
+    def _line(self, path: Path) -> int:
+        """The line of a field, or of the nearest enclosing part that is there."""
         node, index = self._value, self.start
         for step in path:
             if not _has(node, step):
@@ -99,7 +103,7 @@ class YamlPositions:
                     break
                 index += count_nodes(child)
             node = node[step]
-        return f"{self.file}:{self.lines[index]}"
+        return self.lines[index]
 
     def elements(self, key: str) -> list[Positions]:
         """Positions of every entry of the list at ``key``; one walk over everything before and in it."""
@@ -114,8 +118,8 @@ class YamlPositions:
             index += count_nodes(entry)
         return found
 
-    def keep(self, *, parts: bool) -> SourceMap:
-        found: dict[Path, int] = {}
+    def keep(self, *, parts: bool, fields: tuple[Path, ...] = ()) -> SourceMap:
+        found = {field: self._line(field) for field in fields}
         if parts:
             self._collect(self._value, (), self.start, found)
         return SourceMap(file=self.file, line=self.lines[self.start], lines=found)

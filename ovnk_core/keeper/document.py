@@ -14,22 +14,37 @@ import msgspec
 from msgspec.structs import replace
 
 from ovnk_core.errors import SchemaError, StoreCorrupt
-from ovnk_core.ingest.decisions import read_dns, read_node, read_pod
+from ovnk_core.ingest.decisions import read_dns, read_install, read_node, read_pod, read_service
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Item, Refused, StandIn, fails_closed
 from ovnk_core.ingest.parse import DEFAULT_NAMESPACE, KIND_RULES
-from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision
+from ovnk_core.model.cluster import InstallDecision
+from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_firewall import EgressFirewall
-from ovnk_core.model.manifest import dns_text, node_text, pod_text
+from ovnk_core.model.manifest import dns_text, install_text, node_text, pod_text, service_text
 from ovnk_core.model.network_policy import NetworkPolicy
-from ovnk_core.model.tables import DNS_DECISION, NODE_DECISION, POD_DECISION, cluster_key
+from ovnk_core.model.tables import (
+    DNS_DECISION,
+    INSTALL_DECISION,
+    NODE_DECISION,
+    POD_DECISION,
+    SERVICE_DECISION,
+    cluster_key,
+)
 from ovnk_core.store.entry import Stored, StoreKey
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
 Manifest = dict[str, Any]
-_DECIDED = {"Node": NODE_DECISION, "Pod": POD_DECISION, "DnsName": DNS_DECISION}
+Decision = InstallDecision | NodeDecision | PodDecision | ServiceDecision | DnsDecision
+_DECIDED = {
+    "Install": INSTALL_DECISION,
+    "Node": NODE_DECISION,
+    "Pod": POD_DECISION,
+    "Service": SERVICE_DECISION,
+    "DnsName": DNS_DECISION,
+}
 _JUDGED = frozenset({"EgressFirewall"})
 """Kinds whose whole status is ours to say: kept, it would be a change whenever somebody gives back what they read."""
 _SERVER_FIELDS = ("resourceVersion", "managedFields", "selfLink", "generation")
@@ -165,31 +180,39 @@ def _all_closed(ref: ObjectRef, reason: str) -> StandIn | None:
 
 
 def decision_key(kind: str, key: NamespacedName | str) -> StoreKey:
-    """``kind``: Node, Pod or DnsName."""
+    """``kind``: Install, Node, Pod, Service or DnsName."""
     if isinstance(key, str):
         return StoreKey("decision", kind, "", key)
     return StoreKey("decision", kind, key.namespace, key.name)
 
 
-def decision_value(decision: NodeDecision | PodDecision | DnsDecision) -> bytes:
+def decision_value(decision: Decision) -> bytes:
     """A decision as it is kept."""
     match decision:
+        case InstallDecision():
+            return install_text(decision).encode()
         case NodeDecision():
             return node_text(decision).encode()
         case PodDecision():
             return pod_text(decision).encode()
+        case ServiceDecision():
+            return service_text(decision).encode()
         case DnsDecision():
             return dns_text(decision).encode()
 
 
-def read_decision(key: StoreKey, value: bytes) -> NodeDecision | PodDecision | DnsDecision:
+def read_decision(key: StoreKey, value: bytes) -> Decision:
     """A kept decision. Raises StoreCorrupt: what is decided is not guessed anew."""
     text = value.decode(errors="replace")
-    found: NodeDecision | PodDecision | DnsDecision | None
-    if key.kind == "Node":
+    found: Decision | None
+    if key.kind == "Install":
+        found = read_install(text)
+    elif key.kind == "Node":
         found = read_node(key.name, text)
     elif key.kind == "Pod":
         found = read_pod(f"{key.namespace}/{key.name}", text)
+    elif key.kind == "Service":
+        found = read_service(f"{key.namespace}/{key.name}", text)
     else:
         found = read_dns(key.name, text)
     if found is None:

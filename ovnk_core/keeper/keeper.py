@@ -45,7 +45,14 @@ from ovnk_core.keeper.stages import PRIVATE_TABLE, StageName, Stages
 from ovnk_core.keeper.turns import Turns
 from ovnk_core.keeper.watching import Filter, KeptWatch, Page, Visible, read_page
 from ovnk_core.model.decision import Decisions, DnsAnswer
-from ovnk_core.model.tables import DNS_DECISION, NODE_DECISION, POD_DECISION
+from ovnk_core.model.tables import (
+    CLUSTER,
+    DNS_DECISION,
+    INSTALL_DECISION,
+    NODE_DECISION,
+    POD_DECISION,
+    SERVICE_DECISION,
+)
 from ovnk_core.nb.schema import DatabaseSchema
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
@@ -386,8 +393,10 @@ class Keeper:
 
 def _decisions(found: dict[Any, dict[Any, Any]]) -> Decisions:
     return Decisions(
+        install=found.get(INSTALL_DECISION, {}).get(CLUSTER),
         nodes={key.name: each for key, each in found.get(NODE_DECISION, {}).items()},
         pods={str(key): each for key, each in found.get(POD_DECISION, {}).items()},
+        services={str(key): each for key, each in found.get(SERVICE_DECISION, {}).items()},
         dns=dict(found.get(DNS_DECISION, {})),
     )
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from msgspec.structs import replace
 
-from ovnk_core.cluster import NETWORK_KINDS
+from ovnk_core.admission import NETWORK_KINDS
 from ovnk_core.errors import Conflict, Exists, NotFound, ObjectError, Refusal, SchemaError
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Item, Loaded, Refused

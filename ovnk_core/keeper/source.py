@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ovnk_core.cluster import NETWORK_KINDS
+from ovnk_core.admission import NETWORK_KINDS
 from ovnk_core.errors import ObjectError, SchemaError
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import UNREADABLE, Item, Refused, fails_closed

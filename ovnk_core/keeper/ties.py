@@ -1,7 +1,8 @@
 """What the status of an object shows besides its document, and so which objects a change of something else shows in.
 
-A pod shows the address that was decided for it, and its node's; an egress firewall whether the DNS names of its rules
-were answered, and why a newer version of it is refused. Nothing else shows anything but its own document.
+A pod shows the address that was decided for it, and its node's; a Service, as from the Kubernetes API server, in its
+spec the cluster IPs and node ports it was given; an egress firewall whether the DNS names of its rules were answered,
+and why a newer version of it is refused. Nothing else shows anything but its own document.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ def needs_address(pod: Manifest) -> bool:
     """Whether a pod's document leaves its addresses to us."""
     status = pod.get("status") or {}
     return not (status.get("podIPs") or status.get("podIP") or (pod.get("spec") or {}).get("hostNetwork"))
+
+
+def needs_front(service: Manifest) -> bool:
+    """Whether a Service's document leaves a cluster IP or a node port to us."""
+    spec = service.get("spec") or {}
+    is_whole = bool(spec.get("clusterIP")) and len(spec.get("clusterIPs") or ()) > 1
+    return not is_whole or not all(port.get("nodePort") for port in spec.get("ports") or ())
 
 
 def needs_host(pod: Manifest) -> bool:
@@ -72,6 +80,9 @@ class Ties:
             case "decision", "Pod":
                 pod = self._history.get(object_key(ref_of(key)))
                 return (ref_of(key),) if pod and needs_address(decode(pod.value).manifest) else ()
+            case "decision", "Service":
+                service = self._history.get(object_key(ref_of(key)))
+                return (ref_of(key),) if service and needs_front(decode(service.value).manifest) else ()
             case "refused", "EgressFirewall":
                 return (ref_of(key),)
             case "decision", "DnsName":

@@ -24,14 +24,20 @@ from ovnk_core.keeper.housekeeping import SEAL_BITS, Turn, TurnBegins, WriteDeci
 from ovnk_core.keeper.meaning import Meaning
 from ovnk_core.keeper.settings import KeeperSettings
 from ovnk_core.keeper.stages import Stages
-from ovnk_core.model.tables import DNS_DECISION, NODE_DECISION, POD_DECISION
+from ovnk_core.model.tables import DNS_DECISION, INSTALL_DECISION, NODE_DECISION, POD_DECISION, SERVICE_DECISION
 from ovnk_core.nb.operation import turn_of
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
 from ovnk_core.store.history import History
 from ovnk_core.store.port import Log, Term
 
-_KINDS = {NODE_DECISION: "Node", POD_DECISION: "Pod", DNS_DECISION: "DnsName"}
+_KINDS = {
+    INSTALL_DECISION: "Install",
+    NODE_DECISION: "Node",
+    POD_DECISION: "Pod",
+    SERVICE_DECISION: "Service",
+    DNS_DECISION: "DnsName",
+}
 RESIGN_S = 2.0
 _ADVICE = "if this store is the right one and no other server writes, start it with northbound.take_over"
 

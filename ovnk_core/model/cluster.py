@@ -40,7 +40,30 @@ SPECIAL: tuple[tuple[str, Cidr], ...] = (
 )
 DEFAULT_CLUSTER_NETWORK = (ClusterNetworkEntry(cidr=cidr("10.128.0.0/14"), host_prefix_bits=23),)
 DEFAULT_SERVICE_NETWORK = (cidr("172.30.0.0/16"),)
-DEFAULT_MTU_BYTES, DEFAULT_GENEVE_PORT = 1400, 6081
+DEFAULT_MTU_BYTES, DEFAULT_GENEVE_PORT, DEFAULT_VXLAN_PORT = 1400, 6081, 4789
+
+
+class HybridOverlay(Value, frozen=True, kw_only=True):
+    """The additional overlay network of Windows nodes (15.15, IPv4 only): each gets a subnet out of ``entries``, and
+    Linux nodes reach it through VXLAN on ``vxlan_port``."""
+
+    entries: tuple[ClusterNetworkEntry, ...]
+    vxlan_port: int = DEFAULT_VXLAN_PORT
+
+    @property
+    def has_custom_port(self) -> bool:
+        return self.vxlan_port != DEFAULT_VXLAN_PORT
+
+    @property
+    def cidrs(self) -> tuple[Cidr, ...]:
+        return tuple(entry.cidr for entry in self.entries)
+
+
+class InstallDecision(Value, frozen=True, kw_only=True):
+    """What a cluster was installed with and cannot be changed later (15.15.1): a recorded decision, made with the
+    first node's and forgotten with the last one's. ``hybrid`` None: without hybrid networking."""
+
+    hybrid: HybridOverlay | None = None
 
 
 class Network(Declared, frozen=True, kw_only=True):
@@ -59,6 +82,7 @@ class NetworkOperator(Declared, frozen=True, kw_only=True):
     network_type: str = "OVNKubernetes"
     mtu_bytes: int | None = None
     geneve_port: int | None = None
+    hybrid: HybridOverlay | None = None
 
 
 class Infrastructure(Declared, frozen=True, kw_only=True):
@@ -74,6 +98,7 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
     service: tuple[Cidr, ...] = DEFAULT_SERVICE_NETWORK
     mtu_bytes: int = DEFAULT_MTU_BYTES
     geneve_port: int = DEFAULT_GENEVE_PORT
+    hybrid: HybridOverlay | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -90,11 +115,16 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
     def holds(self, address: Address) -> bool:
         return any(entry.cidr.contains(address) for entry in self.entries)
 
+    def holds_hybrid(self, address: Address) -> bool:
+        """Whether an address is a Windows node's to give out."""
+        return self.hybrid is not None and any(block.contains(address) for block in self.hybrid.cidrs)
+
     def why_not_a_host(self, address: Address) -> str:
         """What an address belongs to that can never be a node's own, or an empty text."""
         ranges = (
             *(("clusterNetwork", entry.cidr) for entry in self.entries),
             *(("serviceNetwork", block) for block in self.service),
+            *(("hybridClusterNetwork", block) for block in (self.hybrid.cidrs if self.hybrid else ())),
             *RESERVED,
         )
         for name, block in ranges:
@@ -109,8 +139,11 @@ def special_kind(address: Address) -> str:
     return next((kind for kind, block in SPECIAL if block.contains(address)), "")
 
 
-def effective_network(config: Network | None, operator: NetworkOperator | None) -> ClusterNetwork:
-    """Merge the two kinds: config.openshift.io wins for addresses, the operator adds MTU and port."""
+def effective_network(
+    config: Network | None, operator: NetworkOperator | None, installed: InstallDecision | None = None
+) -> ClusterNetwork:
+    """Merge the two kinds: config.openshift.io wins for addresses, the operator adds MTU, port and hybrid overlay. What
+    the cluster was installed with stays whatever the operator's object says now, also when that is gone."""
     entries = (config.cluster_network if config else ()) or (operator.cluster_network if operator else ())
     service = (config.service_network if config else ()) or (operator.service_network if operator else ())
     mtu = operator.mtu_bytes if operator else None
@@ -120,4 +153,5 @@ def effective_network(config: Network | None, operator: NetworkOperator | None) 
         service=service or DEFAULT_SERVICE_NETWORK,
         mtu_bytes=DEFAULT_MTU_BYTES if mtu is None else mtu,
         geneve_port=DEFAULT_GENEVE_PORT if port is None else port,
+        hybrid=installed.hybrid if installed else operator.hybrid if operator else None,
     )

@@ -12,7 +12,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from ovnk_core.model.cluster import ClusterNetworkEntry, Network, NetworkOperator
+from ovnk_core.model.cluster import ClusterNetworkEntry, HybridOverlay, InstallDecision, Network, NetworkOperator
 from ovnk_core.model.decision import (
     MAX_DNS_HISTORY,
     Decisions,
@@ -20,6 +20,7 @@ from ovnk_core.model.decision import (
     DnsDecision,
     NodeDecision,
     PodDecision,
+    ServiceDecision,
 )
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallRule, NodeSelector
 from ovnk_core.model.namespace import Namespace
@@ -27,6 +28,8 @@ from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, Poli
 from ovnk_core.model.node import Node
 from ovnk_core.model.object import Declared
 from ovnk_core.model.pod import Pod
+from ovnk_core.model.service import Service
+from ovnk_core.model.service_manifest import service_body
 from ovnk_core.terms.address import Address, Cidr, InterfaceAddress
 from ovnk_core.terms.label import Labels, LabelSelector
 from ovnk_core.terms.name import ObjectRef
@@ -41,7 +44,7 @@ _TEXT_SIZES = {4: 18, 6: 42}
 
 
 def manifest(item: Declared) -> dict[str, Any]:
-    """An object -> its manifest. Raises KeyError for a kind that is never recorded (Infrastructure)."""
+    """An object -> its manifest. Raises KeyError for a kind that is never recorded (``is_recorded``)."""
     version, kind, body = _BODIES[type(item)]
     metadata: dict[str, Any] = {"name": item.name}
     metadata |= {"namespace": item.namespace} if item.namespace else {}
@@ -60,7 +63,12 @@ def _compact(value: Any) -> str:
 
 
 def is_recorded(item: Declared) -> bool:
-    """Whether accepted versions of such an object are recorded."""
+    """Whether accepted versions of such an object are recorded.
+
+    Infrastructure is not, nor are endpoints: they change by the minute and would make up most of the record. While we
+    run, or with a store, a refused slice keeps its accepted version all the same; after a restart without a store its
+    Service is served by what its other slices say, until the slice is stated anew.
+    """
     return type(item) in _BODIES
 
 
@@ -74,14 +82,24 @@ def _network(item: Network, metadata: dict[str, Any]) -> dict[str, Any]:
 def _network_operator(item: NetworkOperator, metadata: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {} if item.mtu_bytes is None else {"mtu": item.mtu_bytes}
     config |= {} if item.geneve_port is None else {"genevePort": item.geneve_port}
+    config |= {} if item.hybrid is None else {"hybridOverlayConfig": _hybrid(item.hybrid)}
     default = {"type": item.network_type, "ovnKubernetesConfig": config}
     return {"spec": _ranges(item.cluster_network, item.service_network) | {"defaultNetwork": default}}
+
+
+def _hybrid(item: HybridOverlay) -> dict[str, Any]:
+    port = {"hybridOverlayVXLANPort": item.vxlan_port} if item.has_custom_port else {}
+    return {"hybridClusterNetwork": _entries(item.entries), **port}
+
+
+def _entries(entries: tuple[ClusterNetworkEntry, ...]) -> list[dict[str, Any]]:
+    return [{"cidr": str(e.cidr), "hostPrefix": e.host_prefix_bits} for e in entries]
 
 
 def _ranges(entries: tuple[ClusterNetworkEntry, ...], service: tuple[Cidr, ...]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if entries:
-        found["clusterNetwork"] = [{"cidr": str(e.cidr), "hostPrefix": e.host_prefix_bits} for e in entries]
+        found["clusterNetwork"] = _entries(entries)
     if service:
         found["serviceNetwork"] = [str(cidr) for cidr in service]
     return found
@@ -99,6 +117,7 @@ def _node(item: Node, metadata: dict[str, Any]) -> dict[str, Any]:
         "host-cidrs": [str(interface) for interface in item.host_cidrs] or None,
         "l3-gateway-config": _gateway(item),
         "gateway-mtu-support": None if item.gateway_mtu_supported else "false",
+        "hybrid-overlay-node-subnet": None if item.hybrid_subnet is None else str(item.hybrid_subnet),
     }
     said = {
         f"{_PREFIX}{key}": value if isinstance(value, str) else _compact(value)
@@ -109,7 +128,8 @@ def _node(item: Node, metadata: dict[str, Any]) -> dict[str, Any]:
     addresses = [{"type": "InternalIP", "address": str(address)} for address in item.internal]
     addresses += [{"type": "ExternalIP", "address": str(address)} for address in item.external]
     ready = {"type": "Ready", "status": "True" if item.is_ready else "False"}
-    return {"status": {"addresses": addresses, "conditions": [ready]}}
+    info = {"nodeInfo": {"kernelVersion": item.kernel}} if item.kernel else {}
+    return {"status": {"addresses": addresses, "conditions": [ready], **info}}
 
 
 def _gateway(item: Node) -> dict[str, Any] | None:
@@ -133,7 +153,9 @@ def _by_family(interfaces: tuple[InterfaceAddress, ...]) -> dict[str, str] | Non
 def _namespace(item: Namespace, metadata: dict[str, Any]) -> dict[str, Any]:
     _set_labels(metadata, item.labels)
     logging = {key: text for key, text in (("allow", item.log_allow), ("deny", item.log_deny)) if text}
-    metadata |= {"annotations": {f"{_PREFIX}acl-logging": _compact(logging)}} if logging else {}
+    annotations = {f"{_PREFIX}acl-logging": _compact(logging)} if logging else {}
+    annotations |= {f"{_PREFIX}multicast-enabled": "true"} if item.is_multicast else {}
+    metadata |= {"annotations": annotations} if annotations else {}
     return {}
 
 
@@ -253,6 +275,7 @@ _BODIES: dict[type[Declared], tuple[str, str, Callable[[Any, dict[str, Any]], di
     Pod: ("v1", "Pod", _pod),
     NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy", _policy),
     EgressFirewall: ("k8s.ovn.org/v1", "EgressFirewall", _firewall),
+    Service: ("v1", "Service", service_body),
 }
 
 
@@ -264,19 +287,35 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
     return {
         "apiVersion": "ovnk/v1",
         "kind": "Decisions",
+        **({} if decisions.install is None else {"install": _install(decisions.install)}),
         "nodes": {name: _node_decision(node) for name, node in sorted(decisions.nodes.items())},
         "pods": {key: _pod_decision(pod) for key, pod in sorted(decisions.pods.items())},
+        "services": {key: _service_decision(each) for key, each in sorted(decisions.services.items())},
         "dns": {name: _dns(each) for name, each in sorted(decisions.dns.items())},
         "accepted": [manifest(decisions.accepted[ref]) for ref in _sorted(decisions)],
     }
 
 
+def _install(decision: InstallDecision) -> dict[str, Any]:
+    return {} if decision.hybrid is None else {"hybridOverlayConfig": _hybrid(decision.hybrid)}
+
+
+def install_text(decision: InstallDecision) -> str:
+    """What the cluster was installed with, as compact JSON with sorted keys."""
+    return _compact(_install(decision))
+
+
 def _node_decision(node: NodeDecision) -> dict[str, Any]:
-    return {"subnets": [str(subnet) for subnet in node.subnets], "id": node.node_id}
+    return {"subnets": [str(subnet) for subnet in node.subnets]} | ({"id": node.node_id} if node.node_id else {})
 
 
 def _pod_decision(pod: PodDecision) -> dict[str, Any]:
     return {"addresses": _texts(pod.addresses), "mac": pod.mac, "node": pod.node}
+
+
+def _service_decision(service: ServiceDecision) -> dict[str, Any]:
+    ports = [{"protocol": p.protocol, "port": p.port, "nodePort": p.node_port} for p in service.node_ports]
+    return {"clusterIPs": _texts(service.cluster_ips)} | ({"nodePorts": ports} if ports else {})
 
 
 def node_text(decision: NodeDecision) -> str:
@@ -287,6 +326,11 @@ def node_text(decision: NodeDecision) -> str:
 def pod_text(decision: PodDecision) -> str:
     """A pod's decision as compact JSON with sorted keys."""
     return _compact(_pod_decision(decision))
+
+
+def service_text(decision: ServiceDecision) -> str:
+    """A Service's decision as compact JSON with sorted keys."""
+    return _compact(_service_decision(decision))
 
 
 def dns_text(decision: DnsDecision) -> str:

@@ -11,12 +11,14 @@ NAME_LABEL = "kubernetes.io/metadata.name"
 
 class Namespace(Declared, frozen=True, kw_only=True):
     """``log_allow`` / ``log_deny``: severities of k8s.ovn.org/acl-logging, empty when off. ``is_blocked``: it is
-    refused and no accepted version is on record, so its labels are unknown and no namespaceSelector may match it."""
+    refused and no accepted version is on record, so its labels are unknown and no namespaceSelector may match it.
+    ``is_multicast``: its pods may send multicast to each other (k8s.ovn.org/multicast-enabled)."""
 
     labels: Labels = ()
     log_allow: str = ""
     log_deny: str = ""
     is_blocked: bool = False
+    is_multicast: bool = False
 
 
 def labels_of(name: str, declared: Namespace | None) -> Labels | None:

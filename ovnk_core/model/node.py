@@ -6,11 +6,14 @@ from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address, Cidr, InterfaceAddress
 from ovnk_core.terms.label import Labels
 
+OS_LABEL, BUILD_LABEL, BUILD_2019 = "kubernetes.io/os", "node.kubernetes.io/windows-build", "10.0.17763"
+
 
 class Node(Declared, frozen=True, kw_only=True):
     """``internal`` are the InternalIP addresses of status (one per family is used), ``host_cidrs`` every address
     of the host. ``primary`` is node-primary-ifaddr; ``gateway_*`` come from l3-gateway-config.
-    ``has_gateway`` is False when l3-gateway-config has mode "" (gateway disabled)."""
+    ``has_gateway`` is False when l3-gateway-config has mode "" (gateway disabled). ``hybrid_subnet`` is
+    hybrid-overlay-node-subnet; ``kernel`` is nodeInfo.kernelVersion, which names a Windows release by its build."""
 
     labels: Labels = ()
     internal: tuple[Address, ...] = ()
@@ -30,3 +33,15 @@ class Node(Declared, frozen=True, kw_only=True):
     gateway_vlan: int = 0
     gateway_mtu_supported: bool = True
     is_ready: bool = True
+    hybrid_subnet: Cidr | None = None
+    kernel: str = ""
+
+    @property
+    def is_windows(self) -> bool:
+        """A Windows node has its subnet in the hybrid overlay, and nothing in OVN."""
+        return (OS_LABEL, "windows") in self.labels
+
+    @property
+    def is_windows_2019(self) -> bool:
+        """Windows Server 2019 (build 17763), as its label or its kernel says."""
+        return (BUILD_LABEL, BUILD_2019) in self.labels or f"{self.kernel}.".startswith(f"{BUILD_2019}.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ovnk_core.engine.table import Table
-from ovnk_core.model.cluster import Infrastructure, Network, NetworkOperator
+from ovnk_core.model.cluster import Infrastructure, InstallDecision, Network, NetworkOperator
 from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.namespace import Namespace
@@ -26,13 +26,21 @@ EGRESS_FIREWALL = Table[NamespacedName, EgressFirewall]("egress_firewall")
 SERVICE = Table[NamespacedName, Service]("service")
 ENDPOINT_SLICE = Table[NamespacedName, EndpointSlice]("endpoint_slice")
 ENDPOINTS = Table[NamespacedName, Endpoints]("endpoints")
+INSTALL_DECISION = Table[NamespacedName, InstallDecision]("install_decision")
+"""Under ``CLUSTER``; absent while the cluster has no node."""
 NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")
 POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
 SERVICE_DECISION = Table[NamespacedName, ServiceDecision]("service_decision")
 DNS_DECISION = Table[str, DnsDecision]("dns_decision")
 """By DNS name, as ``DnsName`` writes it."""
 
-DECISION_TABLES: tuple[Table[Any, Any], ...] = (NODE_DECISION, POD_DECISION, DNS_DECISION)
+DECISION_TABLES: tuple[Table[Any, Any], ...] = (
+    INSTALL_DECISION,
+    NODE_DECISION,
+    POD_DECISION,
+    SERVICE_DECISION,
+    DNS_DECISION,
+)
 
 CLUSTER = NamespacedName("", "cluster")
 """The name of cluster-wide singletons (Network, Infrastructure)."""

@@ -22,7 +22,9 @@ ROUTER_PORTS = Table[RowId, nb.LogicalRouterPort]("nb.Logical_Router_Port")
 STATIC_ROUTES = Table[RowId, nb.StaticRoute]("nb.Logical_Router_Static_Route")
 ROUTER_POLICIES = Table[RowId, nb.RouterPolicy]("nb.Logical_Router_Policy")
 NATS = Table[RowId, nb.Nat]("nb.NAT")
+LOAD_BALANCERS = Table[RowId, nb.LoadBalancer]("nb.Load_Balancer")
 LB_GROUPS = Table[RowId, nb.LoadBalancerGroup]("nb.Load_Balancer_Group")
+TEMPLATE_VARS = Table[RowId, nb.ChassisTemplateVar]("nb.Chassis_Template_Var")
 GATEWAY_CHASSIS = Table[RowId, nb.GatewayChassis]("nb.Gateway_Chassis")
 MAC_BINDINGS = Table[RowId, nb.StaticMacBinding]("nb.Static_MAC_Binding")
 COPPS = Table[RowId, nb.Copp]("nb.Copp")
@@ -47,7 +49,9 @@ DESIRED: dict[str, Table[RowId, Any]] = {
         STATIC_ROUTES,
         ROUTER_POLICIES,
         NATS,
+        LOAD_BALANCERS,
         LB_GROUPS,
+        TEMPLATE_VARS,
         GATEWAY_CHASSIS,
         MAC_BINDINGS,
         COPPS,

@@ -11,6 +11,7 @@ A comparison implies its prerequisites (``ip4.src == X`` is false for a packet t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, assert_never
 
@@ -30,10 +31,22 @@ class PortGroupRef(Key, frozen=True, order=True, cache_hash=True):
     name: str
 
 
+class VariableRef(Key, frozen=True, order=True, cache_hash=True):
+    """``^name``, an address that each chassis fills in (Chassis_Template_Var)"""
+
+    name: str
+
+
 class PortRef(Key, frozen=True, order=True, cache_hash=True):
     """``"name"``, a logical port"""
 
     name: str
+
+
+class Hex(Key, frozen=True, order=True, cache_hash=True):
+    """A number that is printed in hexadecimal, as those who know OVN's own flows look for it."""
+
+    value: int
 
 
 class Range(Key, frozen=True, order=True, cache_hash=True):
@@ -43,7 +56,7 @@ class Range(Key, frozen=True, order=True, cache_hash=True):
     high: int
 
 
-Term = Cidr | int | str | AddressSetRef | PortGroupRef | PortRef
+Term = Cidr | int | Hex | str | AddressSetRef | PortGroupRef | VariableRef | PortRef
 """Right side of a comparison. ``str`` is a MAC address."""
 
 
@@ -160,8 +173,12 @@ def _term(term: Term) -> str:
             return f"${name}"
         case PortGroupRef(name):
             return f"@{name}"
+        case VariableRef(name):
+            return f"^{name}"
         case PortRef(name):
             return f'"{name}"'
+        case Hex(value):
+            return f"{value:#x}"
         case int() | str():
             return str(term)
         case _ as never:
@@ -172,17 +189,23 @@ def _term(term: Term) -> str:
 
 
 class Scope(Protocol):
-    """What ``$sets`` and ``@groups`` hold while a match is evaluated."""
+    """What ``$sets``, ``@groups`` and ``^variables`` hold while a match is evaluated."""
 
     def in_address_set(self, name: str, value: int, family: int) -> bool: ...
 
     def in_port_group(self, name: str, port: str) -> bool: ...
+
+    def variable(self, name: str) -> int | None:
+        """An address on the chassis that evaluates; None where the variable is not set, and equal to nothing."""
+        ...
 
 
 Packet = Mapping[str, Any]
 """Field or predicate name -> value. Addresses and numbers are ints, ports and MACs text, predicates bools.
 A missing field means the packet has no such header."""
 Predicate = Callable[[Packet, Scope], bool]
+Check = Callable[[Any, Scope], bool]
+_SUBFIELD = re.compile(r"(.+)\[(\d+)(?:\.\.(\d+))?\]")
 
 
 def compile_match(match: Match) -> Predicate:
@@ -209,7 +232,9 @@ def compile_match(match: Match) -> Predicate:
 
 def _compile_test(field: str, terms: tuple[Term, ...], op: str) -> Predicate:
     checks = tuple(_compile_term(field, term) for term in terms)
-    wanted = op == "=="
+    wanted, cut = op == "==", _SUBFIELD.fullmatch(field)
+    if cut is not None:
+        return _compile_subfield(field, cut, checks, wanted)
 
     def test(packet: Packet, scope: Scope) -> bool:
         value = packet.get(field)
@@ -218,7 +243,22 @@ def _compile_test(field: str, terms: tuple[Term, ...], op: str) -> Predicate:
     return test
 
 
-def _compile_term(field: str, term: Term) -> Callable[[Any, Scope], bool]:
+def _compile_subfield(field: str, cut: re.Match[str], checks: tuple[Check, ...], wanted: bool) -> Predicate:
+    """``field[bit]`` or ``field[low..high]``: by its own name where a packet has that (registers are kept bit by bit),
+    else cut out of the whole field."""
+    whole, low = cut[1], int(cut[2])
+    mask = (1 << (int(cut[3] or low) - low + 1)) - 1
+
+    def test(packet: Packet, scope: Scope) -> bool:
+        value = packet.get(field)
+        if value is None and whole in packet:
+            value = packet[whole] >> low & mask
+        return value is not None and any(check(value, scope) for check in checks) == wanted
+
+    return test
+
+
+def _compile_term(field: str, term: Term) -> Check:
     match term:
         case Cidr(family, low, prefix):
             high = low + (1 << (BITS[family] - prefix)) - 1
@@ -228,8 +268,12 @@ def _compile_term(field: str, term: Term) -> Callable[[Any, Scope], bool]:
             return lambda value, scope: scope.in_address_set(name, value, family)
         case PortGroupRef(name):
             return lambda value, scope: scope.in_port_group(name, value)
+        case VariableRef(name):
+            return lambda value, scope: scope.variable(name) == value
         case PortRef(name):
             return lambda value, scope: value == name
+        case Hex(number):
+            return lambda value, scope: value == number
         case int() | str():
             return lambda value, scope: value == term
         case _ as never:

@@ -13,6 +13,7 @@ from ovnk_core.nb.match import (
     NEVER,
     AddressSetRef,
     Between,
+    Hex,
     Is,
     Match,
     Not,
@@ -21,6 +22,7 @@ from ovnk_core.nb.match import (
     Range,
     Term,
     Test,
+    VariableRef,
     conj,
     disj,
 )
@@ -31,8 +33,10 @@ _TOKEN = re.compile(
       (?P<op>&&|\|\||==|!=|<=|>=|<|>|!|\(|\)|\{|\}|,)
     | (?P<string>"[^"]*")
     | (?P<set>[$@][A-Za-z_.][A-Za-z_.0-9]*)
+    | (?P<variable>\^[A-Za-z_.][A-Za-z_.0-9]*)
     | (?P<mac>(?:[0-9a-fA-F]{2}:){5}[0-9a-fA-F]{2}(?![:0-9a-fA-F]))
     | (?P<address>[0-9a-fA-F]*:[0-9a-fA-F:]*(?:/\d+)?|\d+\.\d+\.\d+\.\d+(?:/\d+)?)
+    | (?P<hex>0x[0-9a-f]+)
     | (?P<number>\d+)
     | (?P<name>[A-Za-z_][A-Za-z_0-9.]*(?:\[\d+(?:\.\.\d+)?\])?)
     )""",
@@ -145,12 +149,16 @@ class _Parser:
         match kind:
             case "number":
                 return int(text)
+            case "hex":
+                return Hex(int(text, 16))
             case "string":
                 return PortRef(text[1:-1])
             case "mac":
                 return text
             case "set":
                 return AddressSetRef(text[1:]) if text[0] == "$" else PortGroupRef(text[1:])
+            case "variable":
+                return VariableRef(text[1:])
             case "address":
                 return _address(text)
             case _:

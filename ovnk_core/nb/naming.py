@@ -46,7 +46,7 @@ def gateway_router_row(node: str) -> RowId:
 
 
 def node_port_row(node: str, role: str) -> RowId:
-    """A switch port of a node: ``stor``, ``management``, ``jtor``, ``etor``, ``localnet``."""
+    """A switch port of a node: ``stor``, ``management``, ``hybrid``, ``jtor``, ``etor``, ``localnet``."""
     return RowId("Logical_Switch_Port", node_owner(node), role)
 
 
@@ -74,6 +74,10 @@ def external_switch(node: str) -> str:
 
 def management_port(node: str) -> str:
     return f"k8s-{node}"
+
+
+def hybrid_port(node: str) -> str:
+    return f"int-{node}"
 
 
 def switch_to_router(node: str) -> str:

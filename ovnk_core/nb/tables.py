@@ -44,7 +44,7 @@ class AddressSet(NbRow, frozen=True, kw_only=True):
 
 
 class LogicalSwitch(NbRow, frozen=True, kw_only=True):
-    """Sets: ports, acls, load_balancer_group."""
+    """Sets: ports, acls, load_balancer, load_balancer_group."""
 
     name: str
     other_config: Pairs = ()
@@ -62,7 +62,8 @@ class LogicalSwitchPort(NbRow, frozen=True, kw_only=True):
 
 
 class LogicalRouter(NbRow, frozen=True, kw_only=True):
-    """Sets: ports, static_routes, policies, nat, load_balancer_group. ``copp`` names a Copp row by uuid."""
+    """Sets: ports, static_routes, policies, nat, load_balancer, load_balancer_group. ``copp`` names a Copp row by
+    uuid."""
 
     name: str
     options: Pairs = ()
@@ -107,8 +108,26 @@ class Nat(NbRow, frozen=True, kw_only=True):
     options: Pairs = ()
 
 
+class LoadBalancer(NbRow, frozen=True, kw_only=True):
+    """``vips``: ``ADDRESS:PORT`` (IPv6 in brackets, ``^NAME`` with option template) -> backends in the same form, comma
+    separated. ``selection_fields``: what the choice of a backend hashes over; empty: the five-tuple."""
+
+    name: str
+    protocol: Literal["tcp", "udp", "sctp"]
+    vips: Pairs
+    options: Pairs = ()
+    selection_fields: tuple[str, ...] = ()
+
+
+class ChassisTemplateVar(NbRow, frozen=True, kw_only=True):
+    """What ``^NAME`` stands for on one chassis."""
+
+    chassis: str
+    variables: Pairs
+
+
 class LoadBalancerGroup(Value, frozen=True, kw_only=True, gc=False):
-    """No external_ids column: ownership shows in the derived uuid alone."""
+    """Set: load_balancer. No external_ids column: ownership shows in the derived uuid alone."""
 
     name: str
 
@@ -168,7 +187,7 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(
             name="Logical_Switch",
             row=LogicalSwitch,
-            sets=("ports", "acls", "load_balancer_group"),
+            sets=("ports", "acls", "load_balancer", "load_balancer_group"),
             is_root=True,
             name_column="name",
         ),
@@ -176,7 +195,7 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(
             name="Logical_Router",
             row=LogicalRouter,
-            sets=("ports", "static_routes", "policies", "nat", "load_balancer_group"),
+            sets=("ports", "static_routes", "policies", "nat", "load_balancer", "load_balancer_group"),
             is_root=True,
             name_column="name",
         ),
@@ -184,9 +203,16 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(name="Logical_Router_Static_Route", row=StaticRoute),
         TableSpec(name="Logical_Router_Policy", row=RouterPolicy),
         TableSpec(name="NAT", row=Nat),
+        TableSpec(name="Load_Balancer", row=LoadBalancer, is_root=True, name_column="name"),
         TableSpec(
-            name="Load_Balancer_Group", row=LoadBalancerGroup, is_root=True, has_external_ids=False, name_column="name"
+            name="Load_Balancer_Group",
+            row=LoadBalancerGroup,
+            sets=("load_balancer",),
+            is_root=True,
+            has_external_ids=False,
+            name_column="name",
         ),
+        TableSpec(name="Chassis_Template_Var", row=ChassisTemplateVar, is_root=True, name_column="chassis"),
         TableSpec(name="Gateway_Chassis", row=GatewayChassis, name_column="name"),
         TableSpec(name="Static_MAC_Binding", row=StaticMacBinding, is_root=True, has_external_ids=False),
         TableSpec(name="Copp", row=Copp, is_root=True, name_column="name"),
@@ -194,4 +220,5 @@ TABLES: dict[str, TableSpec] = {
         TableSpec(name="Meter_Band", row=MeterBand),
     )
 }
-"""By schema table name. ``ACL.tier`` is written only where the server's schema has it."""
+"""By schema table name. ``ACL.tier`` and ``Chassis_Template_Var`` are written only where the server's schema has
+them."""

@@ -52,6 +52,15 @@ _TABLES: dict[str, dict[str, Any]] = {
         "indexes": [["name"]],
         "isRoot": True,
     },
+    "Chassis_Template_Var": {
+        "columns": {
+            "chassis": {"type": "string"},
+            "variables": {"type": _MAP},
+            "external_ids": {"type": _MAP},
+        },
+        "indexes": [["chassis"]],
+        "isRoot": True,
+    },
     "Copp": {
         "columns": {
             "name": {"type": "string"},
@@ -72,9 +81,28 @@ _TABLES: dict[str, dict[str, Any]] = {
         "indexes": [["name"]],
         "isRoot": False,
     },
+    "Load_Balancer": {
+        "columns": {
+            "name": {"type": "string"},
+            "vips": {"type": _MAP},
+            "protocol": {"type": {"key": _enum("tcp", "udp", "sctp"), "min": 0, "max": 1}},
+            "ip_port_mappings": {"type": _MAP},
+            "selection_fields": {
+                "type": {
+                    "key": _enum("eth_src", "eth_dst", "ip_src", "ip_dst", "tp_src", "tp_dst"),
+                    "min": 0,
+                    "max": "unlimited",
+                }
+            },
+            "options": {"type": _MAP},
+            "external_ids": {"type": _MAP},
+        },
+        "isRoot": True,
+    },
     "Load_Balancer_Group": {
         "columns": {
             "name": {"type": "string"},
+            "load_balancer": {"type": _refs("Load_Balancer", "weak")},
         },
         "indexes": [["name"]],
         "isRoot": True,
@@ -87,6 +115,7 @@ _TABLES: dict[str, dict[str, Any]] = {
             "policies": {"type": _refs("Logical_Router_Policy")},
             "enabled": {"type": _FLAG},
             "nat": {"type": _refs("NAT")},
+            "load_balancer": {"type": _refs("Load_Balancer", "weak")},
             "load_balancer_group": {"type": _refs("Load_Balancer_Group")},
             "copp": {"type": _refs("Copp", "weak", high=1)},
             "options": {"type": _MAP},
@@ -139,6 +168,7 @@ _TABLES: dict[str, dict[str, Any]] = {
             "name": {"type": "string"},
             "ports": {"type": _refs("Logical_Switch_Port")},
             "acls": {"type": _refs("ACL")},
+            "load_balancer": {"type": _refs("Load_Balancer", "weak")},
             "load_balancer_group": {"type": _refs("Load_Balancer_Group")},
             "copp": {"type": _refs("Copp", "weak", high=1)},
             "other_config": {"type": _MAP},

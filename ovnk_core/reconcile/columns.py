@@ -30,7 +30,7 @@ GLOBAL_COLUMNS = (
     "options",
     "ipsec",
 )
-_GATEWAY_PREFIX = naming.router_to_external("")
+_GATEWAY_PREFIX, _SWITCH_PREFIX = naming.router_to_external(""), naming.router_to_switch("")
 
 
 def mirrored() -> dict[str, tuple[str, ...]]:
@@ -44,13 +44,16 @@ def column_names(spec: TableSpec) -> tuple[str, ...]:
 
 
 class Columns:
-    """Translates row structs for one server's schema; columns the schema lacks are left out (``ACL.tier``)."""
+    """Translates row structs for one server's schema. What the schema lacks is left out: a column (``ACL.tier``), or a
+    table, of which there must be no rows then (``Settings.has_template_variables``)."""
 
     def __init__(self, schema: DatabaseSchema) -> None:
         self.schema = schema
         self._scalars: dict[str, tuple[Column, ...]] = {}
         self._sets: dict[str, tuple[str, ...]] = {}
         for name, spec in TABLES.items():
+            if name not in schema.tables:
+                continue
             known = schema.tables[name].columns
             fields = (field.name for field in msgspec.structs.fields(spec.row))
             self._scalars[name] = tuple(known[field] for field in fields if field in known)
@@ -119,6 +122,6 @@ def _claim(table: str, row: Row) -> RowId | None:
         return naming.lb_group_row(str(row.get("name", "")))
     if table == "Static_MAC_Binding":
         port = str(row.get("logical_port", ""))
-        node = naming.node_owner(port.removeprefix(_GATEWAY_PREFIX))
+        node = naming.node_owner(port.removeprefix(_GATEWAY_PREFIX).removeprefix(_SWITCH_PREFIX))
         return RowId(table, node, str(row.get("ip", "")))
     return None

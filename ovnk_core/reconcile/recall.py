@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from ovnk_core.ingest.decisions import read_dns
+from ovnk_core.ingest.decisions import read_dns, read_install, read_node, read_service
 from ovnk_core.ingest.metadata import is_mac
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
-from ovnk_core.model.cluster import JOIN
-from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision
+from ovnk_core.model.cluster import JOIN, InstallDecision
+from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.record import joined_record
-from ovnk_core.nb.row import ACCEPTED_KEY, DNS_KEY, NODE_ID_KEY, RowId
+from ovnk_core.nb.row import ACCEPTED_KEY, DNS_KEY, INSTALL_KEY, NODE_ID_KEY, SERVICE_KEY, WINDOWS_KEY, RowId
 from ovnk_core.nb.schema import Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, own_keys, owner_of
 from ovnk_core.reconcile.diff import Actual
@@ -32,8 +32,10 @@ _SMALLEST = 4
 class Recalled(Value, frozen=True, kw_only=True):
     """``accepted`` are manifests as JSON text; ingest reads them."""
 
+    install: InstallDecision | None = None
     nodes: dict[str, NodeDecision]
     pods: dict[str, PodDecision]
+    services: dict[str, ServiceDecision]
     dns: dict[str, DnsDecision]
     accepted: tuple[str, ...]
 
@@ -68,7 +70,40 @@ def recall(actual: Actual) -> Recalled:
         for name, node in nodes.items()
         if node.subnets
     }
-    return Recalled(nodes=found, pods=pods, dns=dict(_dns(actual)), accepted=tuple(_accepted(actual)))
+    install: InstallDecision | None = None
+    for keys in map(own_keys, actual.get(GLOBAL_TABLE, {}).values()):
+        install = read_install(keys[INSTALL_KEY]) if INSTALL_KEY in keys else install
+        for name, text in _named(keys, f"{WINDOWS_KEY}/"):
+            if (windows := read_node(name, text)) is not None:
+                found[name] = windows
+    return Recalled(
+        install=install,
+        nodes=found,
+        pods=pods,
+        services=dict(_services(actual)),
+        dns=dict(_dns(actual)),
+        accepted=tuple(_accepted(actual)),
+    )
+
+
+def _services(actual: Actual) -> Iterator[tuple[str, ServiceDecision]]:
+    """From the first load balancer of each, or from NB_Global where a Service has none."""
+    texts = {
+        str(row_id.owner.key): text
+        for row_id, row in _owned(actual, "Load_Balancer")
+        if row_id.owner.kind == "Service" and (text := _external_id(row, SERVICE_KEY))
+    }
+    for row in actual.get(GLOBAL_TABLE, {}).values():
+        own = own_keys(row).items()
+        texts |= {key.partition("/")[2]: text for key, text in own if key.startswith(f"{SERVICE_KEY}/")}
+    for key, text in texts.items():
+        decision = read_service(key, text)
+        if decision is not None:
+            yield key, decision
+
+
+def _named(keys: Mapping[str, str], prefix: str) -> Iterator[tuple[str, str]]:
+    yield from ((key.removeprefix(prefix), text) for key, text in keys.items() if key.startswith(prefix))
 
 
 def _dns(actual: Actual) -> Iterator[tuple[str, DnsDecision]]:
@@ -81,7 +116,7 @@ def _dns(actual: Actual) -> Iterator[tuple[str, DnsDecision]]:
 
 
 def _accepted(actual: Actual) -> Iterator[str]:
-    for table in ("Port_Group", "Logical_Switch", "Logical_Switch_Port"):
+    for table in ("Port_Group", "Logical_Switch", "Logical_Switch_Port", "Load_Balancer"):
         for _, row in _owned(actual, table):
             if text := _external_id(row, ACCEPTED_KEY):
                 yield text

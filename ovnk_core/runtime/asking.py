@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.engine.transaction import Delta
@@ -21,6 +21,7 @@ from ovnk_core.runtime.broadcast import Broadcast, Event, Watch
 from ovnk_core.runtime.resolver import NameStatus, Resolver
 from ovnk_core.terms.label import LabelSelector
 from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.topology.annotations import TOLD, Told
 from ovnk_core.trace.question import Answer, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine as TraceEngine
@@ -30,12 +31,13 @@ WATCH_BUFFER = 10_000
 
 
 class Asking:
-    """The half of a control plane that answers. Whoever builds on it sets ``cluster``, ``_northbound``, ``_broadcast``
-    and ``_resolver``, and calls ``_advance`` with every delta."""
+    """The half of a control plane that answers. Whoever builds on it sets ``cluster``, ``_northbound``, ``_broadcast``,
+    ``_tellings`` and ``_resolver``, and calls ``_advance`` with every delta."""
 
     cluster: Cluster
     _northbound: Northbound
     _broadcast: Broadcast
+    _tellings: Broadcast
     _resolver: Resolver
 
     _unbuilt: tuple[ObjectRef, ...] = ()
@@ -91,6 +93,28 @@ class Asking:
             return self.revision, found
 
         return self._broadcast.watch(snapshot, wanted, buffer)
+
+    def told(self, kind: str) -> Mapping[NamespacedName, Told]:
+        """What every Node, or every Pod, is told: annotations to write back to it, ports and MTU. Raises NotFound."""
+        if kind not in TOLD:
+            raise NotFound(f"nothing is told to objects of kind {kind}; known: {', '.join(TOLD)}")
+        return self.cluster.engine.rows(TOLD[kind])
+
+    def watch_told(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> Watch:
+        """As ``watch``, of what objects are told. Raises NotFound."""
+        wanted = tuple(dict.fromkeys(kinds or TOLD))
+        for kind in wanted:
+            self.told(kind)
+
+        def snapshot() -> tuple[int, list[Event]]:
+            found = [
+                Event(revision=self.revision, type="put", ref=ObjectRef(kind, key.namespace, key.name), told=row)
+                for kind in wanted
+                for key, row in sorted(self.told(kind).items())
+            ]
+            return self.revision, found
+
+        return self._tellings.watch(snapshot, frozenset(wanted), buffer)
 
     async def trace(
         self, source: str, target: str, *, protocol: str = "tcp", port: int | None = None, engine: TraceEngine = "both"
@@ -160,3 +184,12 @@ def events_of(revision: int, delta: Delta) -> Iterable[Event]:
             assert isinstance(key, NamespacedName)
             ref = ObjectRef(kind, key.namespace, key.name)
             yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, object=new)
+
+
+def tellings_of(revision: int, delta: Delta) -> Iterable[Event]:
+    """A delta's changes of what objects are told, by kind and name."""
+    for kind, table in TOLD.items():
+        for key, (_, new) in sorted(delta.rows(table).items()):
+            assert isinstance(key, NamespacedName)
+            ref = ObjectRef(kind, key.namespace, key.name)
+            yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, told=new)

@@ -16,15 +16,18 @@ import anyio
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
+from ovnk_core.topology.annotations import Told
 
 
 class Event(Value, frozen=True, kw_only=True):
-    """``put`` with the object, ``delete`` without, ``synced`` once after a snapshot, ``resync`` after a loss."""
+    """``put`` with the object, or with what it is told; ``delete`` without; ``synced`` once after a snapshot,
+    ``resync`` after a loss."""
 
     revision: int
     type: Literal["put", "delete", "synced", "resync"]
     ref: ObjectRef | None = None
     object: Declared | None = None
+    told: Told | None = None
 
 
 Snapshot = Callable[[], tuple[int, list[Event]]]

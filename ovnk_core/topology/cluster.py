@@ -35,6 +35,7 @@ from ovnk_core.nb.tables import (
 )
 from ovnk_core.terms.address import mac_of
 from ovnk_core.terms.name import NamespacedName
+from ovnk_core.topology.multicast import ON, RELAY
 from ovnk_core.topology.place import CLUSTER_NETWORK
 
 COPP_RATE_PKTPS = 25
@@ -55,16 +56,18 @@ COPP_ROW = RowId("Copp", naming.CLUSTER_OWNER, naming.COPP)
 
 @rule(
     driver=CLUSTER_NETWORK,
+    reads=(RELAY,),
     out=(ROUTERS, ROUTER_PORTS, SWITCHES, SWITCH_PORTS, MEMBER),
 )
 def cluster_router(read: Reader, key: NamespacedName, network: ClusterNetwork) -> Iterable[Output]:
     """``ovn_cluster_router`` and the ``join`` switch that ties it to all gateway routers."""
     router, switch = naming.CLUSTER_ROUTER_ROW, naming.JOIN_SWITCH_ROW
+    multicast = {"mcast_relay": "true"} if read(RELAY, ON) else {}
     yield ROUTERS.row(
         router,
         LogicalRouter(
             name=naming.CLUSTER_ROUTER,
-            options=pairs(always_learn_from_arp_request="false"),
+            options=pairs(always_learn_from_arp_request="false", **multicast),
             copp=COPP_ROW.uuid,
             external_ids=pairs_of({"k8s-cluster-router": "yes"}),
         ),

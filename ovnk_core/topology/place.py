@@ -12,33 +12,37 @@ from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, Table
 from ovnk_core.model.cluster import JOIN, ClusterNetwork, effective_network
 from ovnk_core.model.node import Node
-from ovnk_core.model.tables import CLUSTER, NETWORK, NETWORK_OPERATOR, NODE, NODE_DECISION
+from ovnk_core.model.tables import CLUSTER, INSTALL_DECISION, NETWORK, NETWORK_OPERATOR, NODE, NODE_DECISION
 from ovnk_core.nb.naming import localnet_port
 from ovnk_core.terms.address import Address, Cidr, Family, InterfaceAddress, mac_of
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 
-ROUTER_OFFSET, MANAGEMENT_OFFSET = 1, 2
-"""Hosts of a node subnet that are taken: .1 the cluster router, .2 the node's management port."""
+ROUTER_OFFSET, MANAGEMENT_OFFSET, HYBRID_OFFSET = 1, 2, 3
+"""Hosts of a node subnet that are taken: .1 the cluster router, .2 the node's management port, and with hybrid
+networking .3 of the IPv4 subnet, the gateway to the hybrid overlay."""
 
 
 class Settings(Value, frozen=True, kw_only=True):
     """What the operator of this control plane says, as opposed to the cluster. Always present, under ``CLUSTER``.
 
     ``node_prefix_bits``: link prefix lengths assumed for a node address that comes without one. ``has_dns_feed``: a
-    resolver pushes what it answers, so that wildcard DNS names can be known.
+    resolver pushes what it answers, so that wildcard DNS names can be known. ``has_template_variables``: the
+    northbound's schema has Chassis_Template_Var (OVN 22.12); without it every node port is a vip of every node.
     """
 
     node_prefix_bits: tuple[tuple[Family, int], ...] = ((4, 24), (6, 64))
     platform: str = ""
     has_dns_feed: bool = False
+    has_template_variables: bool = True
 
     def prefix(self, family: Family) -> int:
         return dict(self.node_prefix_bits)[family]
 
 
 class NodePlace(Value, frozen=True, kw_only=True):
-    """One entry per family in each tuple, IPv4 first; tuples may be shorter than the cluster's families."""
+    """One entry per family in each tuple, IPv4 first; tuples may be shorter than the cluster's families.
+    ``hybrid_gateway``: where the node's switch hands packets to the hybrid overlay, if the cluster has one."""
 
     name: str
     node_id: int
@@ -58,6 +62,7 @@ class NodePlace(Value, frozen=True, kw_only=True):
     vlan: int
     hosts: tuple[Address, ...]
     gateway_mtu_bytes: int | None
+    hybrid_gateway: Address | None = None
 
 
 SETTINGS = Table[NamespacedName, Settings]("settings")
@@ -65,17 +70,19 @@ CLUSTER_NETWORK = Table[NamespacedName, ClusterNetwork]("cluster_network")
 NODE_PLACE = Table[NamespacedName, NodePlace]("node_place")
 
 
-@rule(driver=SETTINGS, reads=(NETWORK, NETWORK_OPERATOR), out=(CLUSTER_NETWORK,))
+@rule(driver=SETTINGS, reads=(NETWORK, NETWORK_OPERATOR, INSTALL_DECISION), out=(CLUSTER_NETWORK,))
 def cluster_network(read: Reader, key: NamespacedName, settings: Settings) -> Iterable[Output]:
-    """Both Network kinds -> the one effective configuration."""
-    yield CLUSTER_NETWORK.row(CLUSTER, effective_network(read(NETWORK, CLUSTER), read(NETWORK_OPERATOR, CLUSTER)))
+    """Both Network kinds, and what was installed -> the one effective configuration."""
+    installed = read(INSTALL_DECISION, CLUSTER)
+    network = effective_network(read(NETWORK, CLUSTER), read(NETWORK_OPERATOR, CLUSTER), installed)
+    yield CLUSTER_NETWORK.row(CLUSTER, network)
 
 
 @rule(driver=NODE, reads=(NODE_DECISION, CLUSTER_NETWORK, SETTINGS), out=(NODE_PLACE,))
 def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
-    """A node with recorded subnets -> its place. A node without has none yet, and no rows."""
+    """A node with recorded subnets -> its place. A node without has none yet, and no rows; a Windows node never."""
     decision, network, settings = read(NODE_DECISION, key), read(CLUSTER_NETWORK, CLUSTER), read(SETTINGS, CLUSTER)
-    if decision is None or not decision.subnets or network is None or settings is None:
+    if decision is None or not decision.subnets or network is None or settings is None or node.is_windows:
         return
     router = tuple(InterfaceAddress(subnet.at(ROUTER_OFFSET), subnet.prefix) for subnet in decision.subnets)
     management = tuple(subnet.at(MANAGEMENT_OFFSET) for subnet in decision.subnets)
@@ -106,8 +113,13 @@ def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output
             vlan=node.gateway_vlan,
             hosts=host_addresses(node, network),
             gateway_mtu_bytes=network.mtu_bytes if node.gateway_mtu_supported else None,
+            hybrid_gateway=_hybrid_gateway(decision.subnets) if network.hybrid else None,
         ),
     )
+
+
+def _hybrid_gateway(subnets: tuple[Cidr, ...]) -> Address | None:
+    return next((subnet.at(HYBRID_OFFSET) for subnet in subnets if subnet.family == 4), None)
 
 
 def external_addresses(node: Node, settings: Settings) -> tuple[InterfaceAddress, ...]:

@@ -1,7 +1,7 @@
 """What is recorded of objects that have no row of their own: keys of NB_Global's external_ids.
 
-The network's configuration and the labels of namespaces: without them a restart that finds the object refused, or its
-file unreadable, could only guess.
+The network's configuration, the labels of namespaces, Windows nodes, and what the cluster was installed with: without
+them a restart that finds the object refused, or its file unreadable, could only guess.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Iterable
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output
-from ovnk_core.model.cluster import Network, NetworkOperator
-from ovnk_core.model.manifest import manifest_text
+from ovnk_core.model.cluster import InstallDecision, Network, NetworkOperator
+from ovnk_core.model.manifest import install_text, manifest_text, node_text
 from ovnk_core.model.namespace import Namespace
-from ovnk_core.model.tables import NAMESPACE, NETWORK, NETWORK_OPERATOR
+from ovnk_core.model.node import Node
+from ovnk_core.model.tables import INSTALL_DECISION, NAMESPACE, NETWORK, NETWORK_OPERATOR, NODE, NODE_DECISION
 from ovnk_core.nb.desired import GLOBAL_KEYS
-from ovnk_core.nb.row import ACCEPTED_KEY
+from ovnk_core.nb.row import ACCEPTED_KEY, INSTALL_KEY, WINDOWS_KEY
 from ovnk_core.terms.name import NamespacedName
 
 
@@ -36,3 +37,18 @@ def network_record(read: Reader, key: NamespacedName, item: Network) -> Iterable
 def operator_record(read: Reader, key: NamespacedName, item: NetworkOperator) -> Iterable[Output]:
     """The accepted Network (operator.openshift.io) -> its record."""
     yield GLOBAL_KEYS.row(f"{ACCEPTED_KEY}/NetworkOperator/{key.name}", manifest_text(item))
+
+
+@rule(driver=NODE, reads=(NODE_DECISION,), out=(GLOBAL_KEYS,))
+def windows_record(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
+    """A Windows node with a subnet -> its record and its decision's: it has no switch to keep them."""
+    decision = read(NODE_DECISION, key)
+    if node.is_windows and decision is not None:
+        yield GLOBAL_KEYS.row(f"{ACCEPTED_KEY}/Node/{key.name}", manifest_text(node))
+        yield GLOBAL_KEYS.row(f"{WINDOWS_KEY}/{key.name}", node_text(decision))
+
+
+@rule(driver=INSTALL_DECISION, out=(GLOBAL_KEYS,))
+def install_record(read: Reader, key: NamespacedName, decision: InstallDecision) -> Iterable[Output]:
+    """What the cluster was installed with -> its record."""
+    yield GLOBAL_KEYS.row(INSTALL_KEY, install_text(decision))

@@ -33,6 +33,7 @@ from ovnk_core.nb.tables import (
 from ovnk_core.terms.address import FAMILIES, Address
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.topology.cluster import router_facing_port
+from ovnk_core.topology.multicast import SNOOPING_NODE, snooping_config
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
 
 OWN_NODE_PRIORITY = 1001
@@ -41,7 +42,7 @@ OWN_NODE_PRIORITY = 1001
 
 @rule(
     driver=NODE_PLACE,
-    reads=(NODE,),
+    reads=(NODE, SNOOPING_NODE),
     out=(SWITCHES, SWITCH_PORTS, ROUTER_PORTS, GATEWAY_CHASSIS, MEMBER),
 )
 def node_switch(read: Reader, key: NamespacedName, place: NodePlace) -> Iterable[Output]:
@@ -50,7 +51,8 @@ def node_switch(read: Reader, key: NamespacedName, place: NodePlace) -> Iterable
     declared = read(NODE, key)
     accepted = {ACCEPTED_KEY: manifest_text(declared)} if declared is not None else {}
     ids = pairs_of({NODE_ID_KEY: str(place.node_id), **accepted})
-    yield SWITCHES.row(switch, LogicalSwitch(name=node, other_config=pairs_of(_other_config(place)), external_ids=ids))
+    config = _other_config(place) | (snooping_config(place) if read(SNOOPING_NODE, node) else {})
+    yield SWITCHES.row(switch, LogicalSwitch(name=node, other_config=pairs_of(config), external_ids=ids))
     for group in ("clusterLBGroup", "clusterSwitchLBGroup"):
         yield MEMBER.member(ColumnId(switch, "load_balancer_group"), naming.lb_group_row(group))
 
@@ -85,7 +87,10 @@ def _other_config(place: NodePlace) -> dict[str, str]:
     config: dict[str, str] = {}
     for subnet, management in zip(place.subnets, place.management, strict=True):
         if subnet.family == 4:
-            config |= {"subnet": str(subnet), "exclude_ips": str(management)}
+            taken = str(management)
+            if place.hybrid_gateway is not None:
+                taken += f"..{place.hybrid_gateway}"
+            config |= {"subnet": str(subnet), "exclude_ips": taken}
         else:
             config["ipv6_prefix"] = str(subnet.network)
     return config

@@ -19,6 +19,9 @@ from ovnk_core.features.egress_firewall.verdict import judge as judge_firewall
 from ovnk_core.features.network_policy.verdict import Direction, Judgement, judge
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
+from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected
+from ovnk_core.trace.entering import way_after
+from ovnk_core.trace.group import answer_by_objects, is_followed
 from ovnk_core.trace.question import Answer, Question, Step
 from ovnk_core.trace.scene import End, Ends, Scene
 from ovnk_core.trace.way import Way, find_way, incomplete
@@ -29,10 +32,39 @@ FindRule = Callable[[EgressFirewall], Find]
 
 def answer(scene: Scene, question: Question, find_rule: FindRule | None = None) -> Answer:
     """One question. Raises QuestionError when an end cannot be placed."""
+    question = scene.resolved(question)
     ends = scene.ends(question)
-    way = find_way(scene, ends)
+    met = meetings(scene, question, ends)
+    if met:
+        return combined(scene, outcomes(scene, question, met, find_rule))
+    found = _carry(scene, question, ends, find_way(scene, ends), find_rule)
+    if found.verdict == "allow" and (met := beyond(scene, question, ends)):
+        return combined(scene, outcomes(scene, question, met, find_rule), found)
+    return found
+
+
+def outcomes(
+    scene: Scene, question: Question, met: tuple[Meeting, ...], find_rule: FindRule | None
+) -> tuple[Outcome, ...]:
+    """What happens at every endpoint that may be chosen, wherever the packet is balanced."""
+    found: list[Outcome] = []
+    for meeting in met:
+        if not meeting.balanced.targets:
+            found.append(rejected(meeting))
+        for target in meeting.balanced.targets:
+            ends, then = chosen_end(scene, meeting, target), onward(question, target)
+            answered = _carry(scene, then, ends, way_after(scene, meeting, ends), find_rule)
+            found.append(Outcome(meeting=meeting, target=target, answer=answered))
+    return tuple(found)
+
+
+def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: FindRule | None) -> Answer:
+    """What becomes of a packet that is not balanced, or not any more."""
     steps: list[Step] = []
-    if not way.passes_ovn or (question.state == "reply" and way.step.verdict == "drop"):
+    if is_followed(ends):
+        found = answer_by_objects(scene, ends, lambda *about: _policy_step(scene, question, *about))
+        return replace(found, incomplete=incomplete(scene, ends, way))
+    if way.is_hairpin or not way.passes_ovn or (question.state == "reply" and way.step.verdict == "drop"):
         return _close(scene, ends, way, [way.step], way.step.verdict == "allow", way.step.text)
     if question.state == "reply":
         return _close(scene, ends, way, steps, True, "a reply of an allowed connection passes")

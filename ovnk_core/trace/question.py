@@ -8,10 +8,12 @@ from ovnk_core.errors import OvnkError
 from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Protocol
-from ovnk_core.terms.struct import Value
+from ovnk_core.terms.struct import Key, Value
 
 Verdict = Literal["allow", "drop", "reject", "mixed"]
 PathKind = Literal["same-node", "overlay", "vxlan", "external", "host", "multicast"]
+SERVICE = "svc:"
+"""What a Service by name begins with."""
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp", "icmp")
 ConnectionState = Literal["new", "established", "reply"]
 
@@ -26,18 +28,29 @@ class QuestionError(OvnkError):
         super().__init__(f"--{field} {value}: {reason}")
 
 
+class ServiceTarget(Key, frozen=True, cache_hash=True):
+    """A Service by name, and which of its ports: a number, a name, or empty for its only one."""
+
+    service: NamespacedName
+    port: str = ""
+
+    def __str__(self) -> str:
+        return f"svc:{self.service}" + (f":{self.port}" if self.port else "")
+
+
 class Question(Value, frozen=True, kw_only=True):
-    """``source`` and ``target``: a pod by name or an address. ``port`` is None for icmp only."""
+    """``source`` and ``target``: a pod by name or an address; a target may be a Service by name. ``port`` is None for
+    icmp, and where a Service says it."""
 
     source: NamespacedName | Address
-    target: NamespacedName | Address
+    target: NamespacedName | Address | ServiceTarget
     protocol: Protocol = "tcp"
     port: int | None = None
     state: ConnectionState = "new"
 
 
 class Leg(Value, frozen=True, kw_only=True):
-    """One hop between places; ``transport``: local, geneve or underlay."""
+    """One hop between places; ``transport``: local, geneve, vxlan or underlay."""
 
     source: str
     target: str
@@ -56,8 +69,41 @@ class Step(Value, frozen=True, kw_only=True):
     source: str = ""
 
 
+class BackendAnswer(Value, frozen=True, kw_only=True):
+    """What happens to connections that a Service sends to one of its endpoints. ``target`` is ADDRESS:PORT, ``node``
+    and ``pod`` whose it is where that is known; ``entry``: the node whose gateway chooses it, empty inside the cluster.
+    """
+
+    target: str
+    verdict: Verdict
+    reason: str
+    path: PathKind
+    pod: NamespacedName | None = None
+    node: str = ""
+    entry: str = ""
+
+
+class LoadBalancing(Value, frozen=True, kw_only=True):
+    """A connection to a Service. ``vip`` is ADDRESS:PORT; ``chosen``: the one endpoint, where there is no choice."""
+
+    vip: str
+    service: NamespacedName
+    backends: tuple[BackendAnswer, ...] = ()
+    chosen: str = ""
+
+
+class Receiver(Value, frozen=True, kw_only=True):
+    """A pod that hears what is sent to a group, if it joined it."""
+
+    namespace: str
+    name: str
+    node: str
+
+
 class Answer(Value, frozen=True, kw_only=True):
-    """``incomplete`` names objects that could change the verdict but are not built yet."""
+    """``incomplete`` names objects that could change the verdict but are not built yet. ``receivers``: of a packet to a
+    multicast group, by node and name. ``load_balancer``: of a connection to a Service, whose verdict is that of all its
+    endpoints, ``mixed`` where they differ."""
 
     verdict: Verdict
     reason: str
@@ -65,15 +111,25 @@ class Answer(Value, frozen=True, kw_only=True):
     legs: tuple[Leg, ...] = ()
     steps: tuple[Step, ...] = ()
     incomplete: tuple[str, ...] = ()
+    receivers: tuple[Receiver, ...] = ()
+    load_balancer: LoadBalancing | None = None
 
 
 def parse_question(source: str, target: str, protocol: str = "tcp", port: int | None = None) -> Question:
-    """``NS/POD`` or ``IP`` to ``NS/POD[:PORT]`` or ``IP[:PORT]`` (IPv6 with a port in brackets).
+    """``NS/POD`` or ``IP`` to ``NS/POD[:PORT]``, ``IP[:PORT]`` (IPv6 with a port in brackets) or ``svc:NS/NAME[:PORT]``
+    (a number or a name).
 
     Raises QuestionError naming the field at fault.
     """
     if protocol not in PROTOCOLS:
         raise QuestionError("protocol", protocol, f"must be one of {', '.join(PROTOCOLS)}")
+    if target.startswith(SERVICE):
+        return Question(
+            source=_party("from", source),
+            target=_service(target, protocol),
+            protocol=_protocol(protocol),
+            port=port,
+        )
     text, given = _split_port(target)
     if given is not None and port is not None and given != port:
         raise QuestionError("port", str(port), f"contradicts the port in --to {target}")
@@ -86,6 +142,16 @@ def parse_question(source: str, target: str, protocol: str = "tcp", port: int | 
         if not PORT_MIN <= port <= PORT_MAX:
             raise QuestionError("port", str(port), f"must be {PORT_MIN} to {PORT_MAX}")
     return Question(source=_party("from", source), target=_party("to", text), protocol=_protocol(protocol), port=port)
+
+
+def _service(text: str, protocol: str) -> ServiceTarget:
+    namespace, _, rest = text.removeprefix(SERVICE).partition("/")
+    name, colon, port = rest.partition(":")
+    if not namespace or not name or "/" in rest or (colon and not port):
+        raise QuestionError("to", text, "write a Service as svc:NAMESPACE/NAME:PORT")
+    if protocol == "icmp":
+        raise QuestionError("protocol", protocol, "a Service is reached by tcp, udp or sctp")
+    return ServiceTarget(NamespacedName(namespace, name), port)
 
 
 def _protocol(text: str) -> Protocol:

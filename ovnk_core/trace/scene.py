@@ -19,22 +19,34 @@ from ovnk_core.model.egress_firewall import EgressFirewall, NodeSelector
 from ovnk_core.model.namespace import labels_of
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.pod import Pod
-from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL, NAMESPACE, NETWORK_POLICY, NODE, POD, cluster_key
-from ovnk_core.terms.address import FAMILIES, Address, Family
+from ovnk_core.model.tables import (
+    DNS_DECISION,
+    EGRESS_FIREWALL,
+    NAMESPACE,
+    NETWORK_POLICY,
+    NODE,
+    NODE_DECISION,
+    POD,
+    cluster_key,
+)
+from ovnk_core.terms.address import FAMILIES, Address, Cidr, Family
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
-from ovnk_core.trace.question import Question, QuestionError
+from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
+from ovnk_core.trace.services import Doors
 
-Kind = Literal["pod", "node", "external", "group", "nobody"]
+Kind = Literal["pod", "node", "external", "group", "windows", "nobody"]
+
+_INSIDE = frozenset(("pod", "node"))
 
 
 class End(Value, frozen=True, kw_only=True):
     """One end of a packet. ``node`` is set for pods and nodes; ``is_management`` for a node's .2 address.
 
-    ``group``: multicast and broadcast. ``nobody``: an address inside the cluster, or one that is never forwarded,
-    that nobody has.
+    ``group``: multicast and broadcast. ``windows``: in the subnet of a Windows node, which is ``node``. ``nobody``: an
+    address inside the cluster, or one that is never forwarded, that nobody has.
     """
 
     kind: Kind
@@ -85,6 +97,24 @@ class Scene:
     def management(self) -> dict[Address, str]:
         return {address: name for name, place in self.places.items() for address in place.management}
 
+    @cached_property
+    def windows(self) -> dict[str, tuple[Cidr, ...]]:
+        """Windows nodes and their subnets of the hybrid overlay."""
+        rows = self.cluster.engine.rows
+        decisions = rows(NODE_DECISION)
+        return {
+            key.name: decisions[key].subnets
+            for key, node in sorted(rows(NODE).items())
+            if node.is_windows and key in decisions
+        }
+
+    def _windows_node(self, address: Address) -> str:
+        """The Windows node whose subnet holds an address, or an empty text."""
+        if not self.network.holds_hybrid(address):
+            return ""
+        found = (name for name, subnets in self.windows.items() if any(each.contains(address) for each in subnets))
+        return next(found, "")
+
     def firewall(self, namespace: str) -> EgressFirewall | None:
         """The egress firewall in force for a namespace."""
         return self.cluster.engine.rows(EGRESS_FIREWALL).get(NamespacedName(namespace, FIREWALL_NAME))
@@ -129,25 +159,42 @@ class Scene:
     def namespace_labels(self, name: str) -> Labels | None:
         return labels_of(name, self.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
 
+    @cached_property
+    def doors(self) -> Doors:
+        """Where Services are reached."""
+        return Doors(self.cluster, self.hosts)
+
     # ------------------------------------------------------------------ from question to ends
 
+    def resolved(self, question: Question) -> Question:
+        """A question about a Service by name, as one about its address; any other as it is. Raises QuestionError."""
+        if not isinstance(question.target, ServiceTarget):
+            return question
+        return self.doors.resolved(question, self._families("from", question.source))
+
     def ends(self, question: Question) -> Ends:
-        """Both ends in one address family, IPv4 first where both have a choice. Raises QuestionError."""
+        """Both ends of a resolved question in one address family, IPv4 first where both have a choice.
+
+        Raises QuestionError.
+        """
+        asked = question.target
+        assert not isinstance(asked, ServiceTarget), "resolved before"
         families = [
             family
             for family in FAMILIES
-            if family in self._families("from", question.source) and family in self._families("to", question.target)
+            if family in self._families("from", question.source) and family in self._families("to", asked)
         ]
         if not families:
-            raise QuestionError("to", _text(question.target), f"shares no address family with {_text(question.source)}")
+            raise QuestionError("to", str(asked), f"shares no address family with {question.source}")
         source = self._end("from", question.source, families[0])
         near = source.node if source.kind == "pod" else ""
-        target = self._end("to", question.target, families[0], near)
+        target = self._end("to", asked, families[0], near)
         if source.kind == "node" and not source.is_management and target.kind == "pod":
             source = self._as_management(source)
-        if source.kind not in ("pod", "node") and target.kind not in ("pod", "node"):
-            reason = f"neither this nor {_text(question.source)} is a pod or a node: the cluster is not on the way"
-            raise QuestionError("to", _text(question.target), reason)
+        is_inside = bool(_INSIDE & {source.kind, target.kind}) or {source.kind, target.kind} == {"windows"}
+        if not is_inside and self.doors.at(question, target.address, ()) is None:
+            reason = f"neither this nor {question.source} is a pod or a node: the cluster is not on the way"
+            raise QuestionError("to", str(asked), reason)
         return Ends(source=source, target=target)
 
     def _families(self, field: str, who: NamespacedName | Address) -> tuple[Family, ...]:
@@ -167,6 +214,12 @@ class Scene:
             )
         if pod.is_host_network and pod.node in self.places:
             return self._node_addresses(self.places[pod.node])
+        if pod.node in self.windows and not pod.is_completed:
+            found = tuple(address for address in pod.addresses if self._windows_node(address))
+            if found:
+                return found
+            reason = "the pod is on a Windows node, and its status names no address of that node's"
+            raise QuestionError(field, str(who), reason)
         raise QuestionError(field, str(who), self._why_no_port(pod))
 
     def _why_no_port(self, pod: Pod) -> str:
@@ -186,17 +239,19 @@ class Scene:
 
     def _end(self, field: str, who: NamespacedName | Address, family: Family, near: str = "") -> End:
         if isinstance(who, Address):
-            return self._end_of_address(who, near)
+            return self.end_of_address(who, near)
         endpoint = self.endpoints.get(who)
         if endpoint is not None:
             address = endpoint.address(family)
             assert address is not None
             return End(kind="pod", address=address, endpoint=endpoint, node=endpoint.node, label=f"pod {who}")
         address = next(a for a in self._addresses(field, who) if a.family == family)
+        if self._windows_node(address):
+            return self.end_of_address(address, near)
         node = self.cluster.engine.rows(POD)[who].node
         return End(kind="node", address=address, node=node, label=f"host-network pod {who} (node {node})")
 
-    def _end_of_address(self, address: Address, near: str) -> End:
+    def end_of_address(self, address: Address, near: str) -> End:
         """``near``: the node of the pod that asks. It reaches its own node at an address that other nodes state too;
         anybody else takes a shared address for one outside, because nobody knows which node answers."""
         endpoint = self.by_address.get(address)
@@ -210,9 +265,12 @@ class Scene:
         if near in owners or len(owners) == 1:
             node = near if near in owners else owners[0]
             return End(kind="node", address=address, node=node, label=f"node {node}")
+        if windows := self._windows_node(address):
+            return End(kind="windows", address=address, node=windows, label=f"{address} on Windows node {windows}")
         if special_kind(address) in ("multicast", "broadcast"):
             return End(kind="group", address=address, label=str(address))
-        if self.network.holds(address) or JOIN[address.family].contains(address) or is_never_forwarded(address):
+        is_inside = self.network.holds(address) or self.network.holds_hybrid(address)
+        if is_inside or JOIN[address.family].contains(address) or is_never_forwarded(address):
             return End(kind="nobody", address=address, label=str(address))
         return End(kind="external", address=address, label=str(address))
 
@@ -229,7 +287,3 @@ def is_never_forwarded(address: Address) -> bool:
     if address.family == 4:
         return special_kind(address) in ("loopback", "unspecified")
     return LINK_LOCAL.contains(address)
-
-
-def _text(who: NamespacedName | Address) -> str:
-    return str(who)

@@ -1,8 +1,8 @@
 """Kept documents as messages, each made once: what a hundred watches are sent is one message.
 
 What only the server can say is filled in here: the resource version, the source, and the status that follows from what
-was decided and from what is in force. A document that states its addresses itself keeps them. The derived status is
-that of now, whatever revision is read.
+was decided and from what is in force; of a Service its spec, where Kubernetes shows what it was given. A document that
+states its addresses itself keeps them. What is derived is that of now, whatever revision is read.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
-from ovnk_api.v1 import egress_firewall_pb2, meta_pb2, pod_pb2
+from ovnk_api.v1 import egress_firewall_pb2, meta_pb2, pod_pb2, service_pb2
 from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.object_service_pb2 import WatchResponse
 from ovnk_wire import body_of, from_manifest
@@ -20,9 +20,9 @@ from ovnk_wire import body_of, from_manifest
 from ovnk_core.features.egress_firewall.status import FirewallStatus, firewall_status
 from ovnk_core.keeper.document import Manifest, decision_key, decode, read_decision
 from ovnk_core.keeper.keeper import Keeper
-from ovnk_core.keeper.ties import host_addresses, needs_address, needs_host, node_key
+from ovnk_core.keeper.ties import host_addresses, needs_address, needs_front, needs_host, node_key
 from ovnk_core.keeper.watching import Happening
-from ovnk_core.model.decision import PodDecision
+from ovnk_core.model.decision import PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.model.tables import DNS_DECISION
 from ovnk_core.store.entry import Stored
@@ -158,6 +158,28 @@ def _state_addresses(status: pod_pb2.PodStatus, addresses: tuple[str, ...]) -> N
         status.pod_ips.extend(pod_pb2.PodIP(ip=each) for each in addresses)
 
 
+# ------------------------------------------------------------------------------------------- Services
+
+
+def _front(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> bytes | None:
+    """What a Service was given, where its document does not say all of it."""
+    decision = keeper.history.get(decision_key("Service", ref.key)) if needs_front(manifest) else None
+    return decision.value if decision else None
+
+
+def _reach(service: service_pb2.Service, found: bytes) -> None:
+    key = NamespacedName(service.metadata.namespace, service.metadata.name)
+    decision = read_decision(decision_key("Service", key), found)
+    assert isinstance(decision, ServiceDecision)
+    spec = service.spec
+    spec.cluster_ip = str(decision.cluster_ips[0])
+    spec.cluster_ips[:] = [str(address) for address in decision.cluster_ips]
+    node_ports: dict[tuple[str, int], int] = {(p.protocol, p.port): p.node_port for p in decision.node_ports}
+    for port in spec.ports:
+        if node_port := node_ports.get((port.protocol or "TCP", port.port)):
+            port.node_port = node_port
+
+
 # ------------------------------------------------------------------------------------------- egress firewalls
 
 
@@ -192,6 +214,7 @@ def _judge(firewall: egress_firewall_pb2.EgressFirewall, found: FirewallStatus) 
 
 STATUS: dict[str, Status] = {
     "Pod": Status(_placed, _place),
+    "Service": Status(_front, _reach),
     "EgressFirewall": Status(_Statuses().find, _judge),
 }
 """Kinds whose status the server knows better than their documents."""

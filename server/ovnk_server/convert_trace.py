@@ -68,6 +68,7 @@ _TRANSPORTS: Mapping[str, pb.Transport.ValueType] = {
     "underlay": pb.TRANSPORT_UNDERLAY,
 }
 _WRITTEN_AT = re.compile(r"#/[0-9]+/spec/(ingress|egress)/([0-9]+)")
+_ANNOTATION_AT = re.compile(r"#/[0-9]+/metadata/annotations/([^/]+)")
 
 # ------------------------------------------------------------------------------------------- questions
 
@@ -126,8 +127,19 @@ class Reader:
     def answer(self, found: Answer, scene: Scene, question: Question, revision: int) -> pb.Answer:
         namespaces = _namespaces(scene, question)
         steps = [self.step(step, namespaces) for step in found.steps]
-        legs = [self._leg(leg, scene) for leg in found.legs]
-        is_redacted = any(step.is_redacted for step in steps) or any(not leg.source or not leg.target for leg in legs)
+        heard = [each for each in found.receivers if self._sees(ObjectRef("Pod", each.namespace, each.name))]
+        receivers = [
+            pb.Receiver(namespace=each.namespace, name=each.name, node=self._place(each.node, scene)) for each in heard
+        ]
+        nodes = {each.node for each in heard}
+        is_told = found.path != "multicast"
+        legs = [self._leg(leg, scene) for leg in found.legs if is_told or leg.target in nodes]
+        is_redacted = (
+            any(step.is_redacted for step in steps)
+            or any(not leg.source or not leg.target for leg in legs)
+            or len(heard) < len(found.receivers)
+            or any(not each.node for each in receivers)
+        )
         texts = dict.fromkeys(step.text for step in steps if step.text)
         return pb.Answer(
             verdict=_VERDICTS[found.verdict],
@@ -139,6 +151,7 @@ class Reader:
             incomplete=found.incomplete,
             revision=revision,
             is_redacted=is_redacted,
+            receivers=receivers,
         )
 
     def step(self, found: Step, namespaces: Mapping[str, str]) -> pb.Step:
@@ -245,4 +258,7 @@ def _subject(stage: str, namespaces: Mapping[str, str]) -> ObjectRef:
 def _field_path(source: str) -> str:
     """Where a rule stands in its manifest, of the place it is written at."""
     found: Any = _WRITTEN_AT.search(source)
-    return f"spec.{found[1]}[{found[2]}]" if found else ""
+    if found:
+        return f"spec.{found[1]}[{found[2]}]"
+    noted: Any = _ANNOTATION_AT.search(source)
+    return f'metadata.annotations["{noted[1].replace("~1", "/")}"]' if noted else ""

@@ -25,6 +25,7 @@ from ovnk_api.v1 import (
     info_service_pb2_grpc,
     northbound_service_pb2_grpc,
     object_service_pb2_grpc,
+    output_service_pb2_grpc,
     sync_service_pb2_grpc,
     trace_service_pb2_grpc,
 )
@@ -41,6 +42,7 @@ from ovnk_server.services.event import EventService
 from ovnk_server.services.info import InfoService
 from ovnk_server.services.northbound import NorthboundService
 from ovnk_server.services.object import ObjectService
+from ovnk_server.services.output import OutputService
 from ovnk_server.services.sync import SyncService
 from ovnk_server.services.trace import TraceService
 from ovnk_server.settings import ServerSettings
@@ -65,6 +67,7 @@ def services(keeper: Keeper, northbound: Northbound, settings: ServerSettings) -
             NorthboundService(keeper),
         ),
         ("ObjectService", object_service_pb2_grpc.add_ObjectServiceServicer_to_server, ObjectService(keeper)),
+        ("OutputService", output_service_pb2_grpc.add_OutputServiceServicer_to_server, OutputService(keeper)),
         ("SyncService", sync_service_pb2_grpc.add_SyncServiceServicer_to_server, SyncService(keeper)),
         ("TraceService", trace_service_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(keeper)),
     )

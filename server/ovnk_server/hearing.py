@@ -19,7 +19,7 @@ from ovnk_core.terms.name import ObjectRef
 from ovnk_server.access import Caller
 
 _NAMED = re.compile(
-    r"\b(?P<kind>pod|node|namespace|NetworkPolicy|EgressFirewall) "
+    r"\b(?P<kind>pod|node|namespace|NetworkPolicy|EgressFirewall|Service|EndpointSlice|Endpoints) "
     r"(?:(?P<namespace>[a-z0-9][-a-z0-9]*)/)?(?P<name>[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?)(?![-/\w])"
 )
 """An object as sentences of the core name it: ``pod team-a/web``, ``node n1``."""

@@ -24,7 +24,7 @@ _PART = re.compile(
         ) \s* (?:,|$)""",
     re.VERBOSE,
 )
-_FILLED_IN = ("status.", "metadata.resourceVersion")
+_FILLED_IN = ("status.", "metadata.resourceVersion", "spec.clusterIP")
 """Fields of which the kept object does not tell all."""
 _FIELD = re.compile(r"\s*(?P<path>[A-Za-z0-9_.-]+)\s*(?P<sign>==|!=|=)\s*(?P<value>[^,]*?)\s*(?:,|$)")
 

@@ -81,6 +81,20 @@ def test_wide_sorted_labelled_and_without_a_head(shop: Terminal) -> None:
     assert lines[1][-1] == "app=web"
 
 
+def test_services_have_kubectls_columns(shop: Terminal) -> None:
+    lines = [line.split() for line in shop.ok("get", "svc", "-n", "shop").splitlines()]
+    assert [line[:-1] for line in lines] == [
+        ["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)"],
+        ["db", "ClusterIP", "172.30.1.0", "<none>", "5432/TCP"],
+        ["web", "ClusterIP", "172.30.10.10", "<none>", "80/TCP"],
+        ["web-outside", "NodePort", "172.30.1.1", "<none>", "80:30080/TCP"],
+    ]
+    lines = [line.split() for line in shop.ok("get", "endpointslices", "-n", "payments", "-o", "wide").splitlines()]
+    assert lines[0] == ["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"]
+    assert lines[1][:-1] == ["gateway-1", "IPv4", "8443", "10.128.4.3"]
+    assert "clusterIP: 172.30.1.0" in shop.ok("describe", "svc", "db", "-n", "shop")
+
+
 def test_several_kinds_are_tables_with_the_kind_in_the_name(shop: Terminal) -> None:
     out = shop.ok("get", "ns,nodes")
     assert "namespace/shop" in out and "node/worker-1" in out and "\n\n" in out

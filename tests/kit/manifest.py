@@ -33,6 +33,24 @@ def namespace(name: str = "shop", **fields: Any) -> Raw:
     return _object("v1", "Namespace", name, **fields)
 
 
+def service(spec: Any = None, name: str = "web", namespace: str = "shop", **fields: Any) -> Raw:
+    spec = {"ports": [{"port": 80}]} if spec is None else spec
+    return _object("v1", "Service", name, namespace, spec=spec, **fields)
+
+
+def endpoint_slice(
+    endpoints: list[Raw], ports: list[Raw], *, service: str = "web", name: str = "web-1", family: str = "IPv4"
+) -> Raw:
+    """Of the Service ``service`` of namespace shop; none if that is empty."""
+    meta: Raw = {"labels": {"kubernetes.io/service-name": service}} if service else {}
+    fields: Raw = {"addressType": family, "endpoints": endpoints, "ports": ports}
+    return _object("discovery.k8s.io/v1", "EndpointSlice", name, "shop", metadata=meta, **fields)
+
+
+def endpoints(subsets: list[Raw], name: str = "web", namespace: str = "shop") -> Raw:
+    return _object("v1", "Endpoints", name, namespace, subsets=subsets)
+
+
 def node(name: str = "node-1", annotations: Raw | None = None, address: str | None = "192.0.2.1", **fields: Any) -> Raw:
     """Annotation keys get the k8s.ovn.org/ prefix; values that are not text are written as JSON."""
     written = {f"{OVN}{key}": as_annotation(value) for key, value in (annotations or {}).items()}

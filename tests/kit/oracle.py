@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from ovnk_core.cluster import Cluster
+from ovnk_core.features.services.endpoints import Target
 from ovnk_core.flows.flow import STAGES
 from ovnk_core.flows.table import FlowTable
-from ovnk_core.model.cluster import special_kind
+from ovnk_core.model.cluster import MASQUERADE, special_kind
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import ROUTER_PORTS
 from ovnk_core.nb.match import Match
@@ -25,8 +26,10 @@ from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.native import NativeNorthbound
 from ovnk_core.reconcile.columns import mirrored
 from ovnk_core.reconcile.diff import Desired, Difference, full
-from ovnk_core.terms.address import Address
+from ovnk_core.terms.address import Address, mac_of
+from ovnk_core.topology.gateway import MASQUERADE_HOST
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
+from ovnk_core.trace.balance import Meeting
 from ovnk_core.trace.question import Question
 from ovnk_core.trace.scene import Ends, Scene
 from ovnk_core.trace.way import find_way
@@ -71,7 +74,8 @@ class Laboratory:
         """Let every gateway router know its neighbours, as the ARP or ND exchange of a first packet would.
 
         Gateway routers learn them (dynamic_neigh_routers); otherwise a trace ends in the request for an address: of
-        the cluster router for packets from outside, of a next hop or of another node for packets that leave.
+        the cluster router for packets from outside, of a next hop or of another node for packets that leave. The
+        cluster router is told the hybrid overlay's gateways: ovn-trace does not read Static_MAC_Binding.
         """
         join = RowId("Logical_Router_Port", naming.CLUSTER_OWNER, naming.JOIN_ROUTER_PORT)
         mac = cluster.engine.rows(ROUTER_PORTS)[join].mac
@@ -95,6 +99,17 @@ class Laboratory:
                     (naming.router_to_external(place.name), far.items()),
                 )
                 for address, neighbour in known
+            ]
+            learned += [
+                {
+                    "logical_port": naming.router_to_switch(place.name),
+                    "ip": str(place.hybrid_gateway),
+                    "mac": mac_of(place.hybrid_gateway),
+                    "datapath": by_name[naming.CLUSTER_ROUTER],
+                    "timestamp": int(time.time() * 1000),
+                }
+                for place in cluster.engine.rows(NODE_PLACE).values()
+                if place.hybrid_gateway is not None
             ]
             inserts = [{"op": "insert", "table": "MAC_Binding", "row": row} for row in learned]
             wire.transact({"op": "delete", "table": "MAC_Binding", "where": []}, *inserts)
@@ -184,7 +199,10 @@ class Start(NamedTuple):
 def microflow(scene: Scene, question: Question) -> tuple[str, str]:
     """(datapath, ovn-trace's expression) of a question's packet."""
     ends = scene.ends(question)
-    start = _start(scene, ends)
+    return _written(question, ends, _start(scene, ends))
+
+
+def _written(question: Question, ends: Ends, start: Start) -> tuple[str, str]:
     family = ends.target.address.family
     parts = [
         f'inport == "{start.inport}"',
@@ -203,8 +221,41 @@ def microflow(scene: Scene, question: Question) -> tuple[str, str]:
     return start.datapath, " && ".join(parts)
 
 
+def balanced_microflow(scene: Scene, question: Question, meeting: Meeting) -> tuple[str, str]:
+    """The same for a packet on its way to a Service, at the place where it is balanced."""
+    ends = scene.ends(question)
+    place, before = meeting.place, Ends(source=meeting.source, target=ends.target)
+    if meeting.side == "switch":
+        return _written(question, before, _start(scene, before)._replace(target_mac=place.router_mac))
+    start = Start(naming.external_switch(place.name), place.localnet, OUTSIDE_MAC, place.external_mac)
+    return _written(question, before, start)
+
+
+def balanced_end(scene: Scene, meeting: Meeting, target: Target) -> tuple[str, str]:
+    """(port, type) that a packet comes out of after ``target`` was chosen for it."""
+    place, end = meeting.place, scene.end_of_address(target.address, meeting.place.name)
+    if end.endpoint is not None:
+        return naming.pod_port_name(end.endpoint.key), ""
+    if end.is_management or (end.node == place.name and meeting.side == "switch"):
+        return naming.management_port(end.node), ""
+    if end.kind == "windows":
+        return naming.hybrid_port(place.name), ""
+    return place.localnet, "localnet"
+
+
+def lb_dst(meeting: Meeting, target: Target) -> str:
+    """``target`` as the load balancer of a datapath names it: a gateway reaches its own node by another address."""
+    if meeting.side == "gateway" and target.address in meeting.place.hosts:
+        return str(Target(MASQUERADE[target.address.family].at(MASQUERADE_HOST), target.port))
+    return str(target)
+
+
 def _start(scene: Scene, ends: Ends) -> Start:
     source, target = ends.source, ends.target
+    if source.kind == "windows":
+        place, gateway = scene.places[target.node], scene.places[target.node].hybrid_gateway
+        assert target.endpoint is not None and gateway is not None
+        return Start(place.name, naming.hybrid_port(place.name), mac_of(gateway), target.endpoint.mac)
     if source.kind not in ("pod", "node"):
         place = scene.places[target.node]
         return Start(naming.external_switch(place.name), place.localnet, OUTSIDE_MAC, place.external_mac)
@@ -244,7 +295,7 @@ def enters_ovn(scene: Scene, question: Question) -> bool:
     ends = scene.ends(question)
     if not find_way(scene, ends).passes_ovn:
         return False
-    return ends.source.kind in ("pod", "node") or scene.places[ends.target.node].has_gateway
+    return ends.source.kind in ("pod", "node", "windows") or scene.places[ends.target.node].has_gateway
 
 
 def where_it_should_end(scene: Scene, question: Question) -> tuple[str, str]:
@@ -255,4 +306,6 @@ def where_it_should_end(scene: Scene, question: Question) -> tuple[str, str]:
         return naming.pod_port_name(target.endpoint.key), ""
     if target.kind == "node" and (target.is_management or target.node == source.node):
         return naming.management_port(target.node), ""
+    if target.kind == "windows":
+        return naming.hybrid_port(source.node), ""
     return scene.places[source.node].localnet, "localnet"

@@ -3,7 +3,7 @@
 ``OvsdbServer`` is one ovsdb-server on a unix socket; ``Central`` is northbound + southbound + ovn-northd. All state
 (databases, sockets, logs, pid files) lives in the directory given. Daemons run in the foreground as our children, so
 that they are reaped by us and ended by the pid we hold; nothing else is ever signalled. A missing binary raises
-``OvnMissing`` with the package to install: a test that needs OVN fails without it, it is never skipped.
+``OvnMissing`` with what installs it: a test that needs OVN fails without it, it is never skipped.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def program(name: str) -> str:
     """Name of an OVN program -> its path. Raises OvnMissing."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/usr/local/sbin:/sbin")
     if path is None:
-        raise OvnMissing(f"{name} is not installed; on Debian: apt-get install --no-install-recommends ovn-central")
+        raise OvnMissing(f"{name} is not installed; on Debian, as root: scripts/ensure-ovn")
     return path
 
 
@@ -59,7 +59,7 @@ def schema_file(kind: Literal["nb", "sb"]) -> str:
         path = Path(directory) / f"ovn-{kind}.ovsschema"
         if path.exists():
             return str(path)
-    raise OvnMissing(f"ovn-{kind}.ovsschema is not installed; on Debian: apt-get install ovn-common")
+    raise OvnMissing(f"ovn-{kind}.ovsschema is not installed; on Debian, as root: scripts/ensure-ovn")
 
 
 @contextlib.contextmanager
@@ -324,8 +324,9 @@ class Central:
         for part in (self.northd, self.southbound, self.northbound):
             part.stop()
 
-    def sync(self, timeout: float = 30.0) -> int:
-        """Bump nb_cfg and block until ovn-northd has written everything before it -> the nb_cfg reached.
+    def sync(self, timeout: float = 30.0, *, until: Literal["sb_cfg", "hv_cfg"] = "sb_cfg") -> int:
+        """Bump nb_cfg and block until ovn-northd (``hv_cfg``: every chassis, too) has written everything before it
+        -> the nb_cfg reached.
 
         Seconds. Raises DaemonFailed when northd ended or did not get there in time.
         """
@@ -339,8 +340,8 @@ class Central:
                 "op": "wait",
                 "timeout": int(timeout * 1000),
                 "table": "NB_Global",
-                "where": [["sb_cfg", ">=", wanted]],
-                "columns": ["sb_cfg"],
+                "where": [[until, ">=", wanted]],
+                "columns": [until],
                 "until": "!=",
                 "rows": [],
             }

@@ -21,12 +21,12 @@ from ovnk_core.model.cluster import JOIN
 from ovnk_core.model.decision import Decisions, DnsDecision
 from ovnk_core.model.egress_firewall import Destination, DnsName, FirewallPort
 from ovnk_core.model.network_policy import NetworkPolicy, PolicyPort, PolicyRule
-from ovnk_core.model.tables import EGRESS_FIREWALL, NETWORK_POLICY, POD
+from ovnk_core.model.tables import EGRESS_FIREWALL, NETWORK_POLICY, POD, SERVICE, SERVICE_DECISION
 from ovnk_core.terms.address import Address, Cidr, parse_address
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Protocol
-from ovnk_core.topology.place import NODE_PLACE
+from ovnk_core.topology.place import NODE_PLACE, Settings
 from ovnk_core.trace.question import Question, QuestionError
 from ovnk_core.trace.scene import Scene
 from tests.kit.random_policy import Manifest
@@ -36,9 +36,17 @@ OUTSIDE = ("203.0.113.9", "198.51.100.200", "2001:db8:ffff::9")
 ODD = {
     4: (
         *("0.0.0.0", "0.0.0.1", "127.0.0.1", "224.0.0.251", "239.255.0.1", "240.0.0.1", "255.255.255.255"),
-        *("169.254.1.1", "169.254.169.2", "169.254.169.4", "169.254.169.254", "100.64.77.7", "100.88.0.1"),
+        *(
+            "169.254.1.1",
+            "169.254.169.2",
+            "169.254.169.4",
+            "169.254.169.5",
+            "169.254.169.254",
+            "100.64.77.7",
+            "100.88.0.1",
+        ),
     ),
-    6: ("::", "::1", "ff02::fb", "ff05::1:3", "fe80::1", "fe90::1", "fd69::2", "fd97::1", "fc00::1"),
+    6: ("::", "::1", "ff02::fb", "ff05::1:3", "fe80::1", "fe90::1", "fd69::2", "fd69::5", "fd97::1", "fc00::1"),
 }
 """Addresses that are special somewhere: to a host, to a router, or to OVN-Kubernetes."""
 End = NamespacedName | Address
@@ -57,9 +65,13 @@ def load(manifests: Iterable[Manifest]) -> Loaded:
 
 
 def cluster_of(
-    manifests: Iterable[Manifest], *, check: bool = False, dns: Mapping[str, DnsDecision] | None = None
+    manifests: Iterable[Manifest],
+    *,
+    check: bool = False,
+    dns: Mapping[str, DnsDecision] | None = None,
+    settings: Settings | None = None,
 ) -> Cluster:
-    cluster = Cluster(check=check, decisions=Decisions(dns=dict(dns or {})))
+    cluster = Cluster(check=check, decisions=Decisions(dns=dict(dns or {})), settings=settings)
     cluster.replace(load(manifests))
     return cluster
 
@@ -84,6 +96,7 @@ class Questioner:
         self.nodes = [address for place in places for address in (*place.hosts, *place.management)]
         self.edges = sorted({edge for block in self._blocks() for edge in edges(block)})
         self.outside = [parse_address(text) for text in OUTSIDE]
+        self.outside += [subnet.at(5) for subnets in self.scene.windows.values() for subnet in subnets]
         routers = [interface.address for place in places for interface in place.router]
         links = [interface.subnet for place in places for interface in (*place.external, *place.router)]
         broadcasts = [link.at(link.size - 1) for link in links if link.family == 4]
@@ -136,6 +149,40 @@ class Questioner:
             question = self._leaving()
             if question is not None:
                 yield question
+
+    def serving(self, count: int) -> Iterator[Question]:
+        """At most ``count`` different questions to Services, from pods, nodes and outside, at every kind of address."""
+        doors = list(self._doors())
+        seen: set[Question] = set()
+        for _ in range(count * 4 if doors else 0):
+            target, protocol, port = self.rng.choice(doors)
+            source = self._other(self.rng.choice(("pod", "pod", "pod", "node", "outside", "outside")))
+            port += self.rng.choice((0, 0, 0, 0, 0, 1))
+            question = source and Question(source=source, target=target, protocol=protocol, port=port)
+            if question is None or question in seen or not self._can_serve(question):
+                continue
+            seen.add(question)
+            yield question
+            if len(seen) == count:
+                return
+
+    def _doors(self) -> Iterator[tuple[Address, Protocol, int]]:
+        rows = self.scene.cluster.engine.rows
+        for key, decision in sorted(rows(SERVICE_DECISION).items()):
+            service = rows(SERVICE)[key]
+            for port in service.ports:
+                for address in (*decision.cluster_ips, *service.external_ips, *service.load_balancer_ips):
+                    yield address, _lower(port.protocol), port.port
+            for each in decision.node_ports:
+                for address in self.nodes:
+                    yield address, _lower(each.protocol), each.node_port
+
+    def _can_serve(self, question: Question) -> bool:
+        try:
+            ends = self.scene.ends(question)
+        except QuestionError:
+            return False
+        return ends.source.kind != "nobody" and not ends.target.is_management
 
     def _leaving(self) -> Question | None:
         """A pod of a namespace with a firewall, to the border of one of its rules."""

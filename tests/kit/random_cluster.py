@@ -2,7 +2,8 @@
 
 ``RandomCluster(seed)`` holds the manifests by reference; ``mutate`` makes one random edit, applies it to its own
 manifests and returns it. Pods come scheduled, unscheduled, completed, on the host network, on nodes that do not exist
-and in namespaces that nobody declares; nodes with and without annotations, gateways and second addresses.
+and in namespaces that nobody declares; nodes with and without annotations, gateways and second addresses. One cluster
+in four that has IPv4 is hybrid: the node ``WINDOWS`` is a Windows node.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tests.kit.random_policy import (
     PolicyMaker,
     random_labels,
 )
+from tests.kit.random_service import ServiceMaker, Surroundings
 
 Families = Literal["v4", "v6", "dual"]
 FAMILIES: tuple[Families, ...] = ("v4", "v6", "dual")
@@ -37,6 +39,8 @@ NODES = ("n1", "n2", "n3", "n4", "a-node.example")
 ENTRIES = {4: {"cidr": "10.128.0.0/14", "hostPrefix": 23}, 6: {"cidr": "fd01::/48", "hostPrefix": 64}}
 SERVICES = {4: "172.30.0.0/16", 6: "fd02::/112"}
 EXTERNAL = {4: ("203.0.113.9", "8.8.8.8", "192.0.2.200", "172.30.0.10"), 6: ("2001:db8:ffff::9", "2001:db8:0:1::200")}
+HYBRID = {"cidr": "10.132.0.0/14", "hostPrefix": 23}
+WINDOWS = "n4"
 OVN = "k8s.ovn.org/"
 
 
@@ -68,18 +72,22 @@ class RandomCluster:
         *,
         pods: tuple[int, int] = (5, 60),
         policies: tuple[int, int] = (0, 25),
+        services: tuple[int, int] = (0, 6),
         has_oddities: bool = True,
         is_pinned: bool = False,
     ) -> None:
         self.seed, self.rng, self.has_oddities, self.is_pinned = seed, random.Random(seed), has_oddities, is_pinned
         drawn: Families = self.rng.choice(FAMILIES) if families is None else families
         self.families = drawn
+        self.is_hybrid = seed % 4 == 1 and drawn != "v6" and not is_pinned
         self.objects: dict[ObjectRef, Manifest] = {}
         self.graveyard: list[Manifest] = []
         self._made = 0
         self.policy_maker = PolicyMaker(self.rng, NAMESPACES, self.interesting_address)
         rng = self.rng
         self._put(self.network())
+        if self.is_hybrid:
+            self._put(self.operator())
         for name in rng.sample(NODES, rng.randint(1, 4)):
             self._put(self.node(name))
         self._namespaces = NAMESPACES[: rng.randint(1, len(NAMESPACES))]
@@ -95,6 +103,11 @@ class RandomCluster:
             if rng.random() < 0.5:
                 self._put(self.firewall_maker.firewall(name))
         self.dns: dict[str, DnsDecision] = self.firewall_maker.answers()
+        around = Surroundings(lambda: self.numbers, self.pod_address, self.a_node, self.node_address)
+        self.service_maker = ServiceMaker(self.rng, around, is_pinned=is_pinned)
+        for _ in range(rng.randint(*services)):
+            for made in self._service_with_backends(self._fresh("svc")):
+                self._put(made)
 
     # ------------------------------------------------------------------ the cluster
 
@@ -146,9 +159,17 @@ class RandomCluster:
         spec = {"clusterNetwork": entries, "serviceNetwork": services, "networkType": "OVNKubernetes"}
         return _manifest("config.openshift.io/v1", "Network", "cluster", spec=spec)
 
+    def operator(self) -> Manifest:
+        spec = {"defaultNetwork": {"ovnKubernetesConfig": {"hybridOverlayConfig": {"hybridClusterNetwork": [HYBRID]}}}}
+        return _manifest("operator.openshift.io/v1", "Network", "cluster", spec=spec)
+
     def node_addresses(self, name: str) -> list[str]:
+        return [self.node_address(name, family) for family in self.numbers]
+
+    @staticmethod
+    def node_address(name: str, family: int) -> str:
         number = 11 + NODES.index(name)
-        return [{4: f"192.0.2.{number}", 6: f"2001:db8:0:1::{number}"}[family] for family in self.numbers]
+        return f"192.0.2.{number}" if family == 4 else f"2001:db8:0:1::{number}"
 
     def node(self, name: str) -> Manifest:
         rng, addresses = self.rng, self.node_addresses(name)
@@ -164,6 +185,8 @@ class RandomCluster:
         status = {"addresses": [{"type": "InternalIP", "address": address} for address in addresses]}
         made = _manifest("v1", "Node", name, status=status)
         made["metadata"]["labels"] = {"zone": rng.choice(("east", "west"))}
+        if self.is_hybrid and name == WINDOWS:
+            made["metadata"]["labels"]["kubernetes.io/os"] = "windows"
         made["metadata"]["annotations"] = {f"{OVN}{key}": value for key, value in notes.items()}
         return made
 
@@ -186,9 +209,18 @@ class RandomCluster:
     def namespace(self, name: str) -> Manifest:
         made = _manifest("v1", "Namespace", name)
         made["metadata"]["labels"] = random_labels(self.rng, NAMESPACE_LABELS)
+        notes = made["metadata"]["annotations"] = {}
         if self.rng.random() < 0.1:
-            made["metadata"]["annotations"] = {f"{OVN}acl-logging": '{"deny":"alert","allow":"notice"}'}
+            notes[f"{OVN}acl-logging"] = '{"deny":"alert","allow":"notice"}'
+        if self.rng.random() < 0.4:
+            notes[f"{OVN}multicast-enabled"] = self.rng.choice(("true", "true", "true", "false"))
         return made
+
+    def set_multicast(self, name: str, *, is_on: bool) -> Edit:
+        """Turn multicast on or off for a namespace, which is made if it is not there."""
+        made = copy.deepcopy(self.objects.get(ObjectRef("Namespace", "", name)) or self.namespace(name))
+        made["metadata"]["annotations"][f"{OVN}multicast-enabled"] = "true" if is_on else "false"
+        return Edit(put=(self._put(made),))
 
     def pod(self, name: str = "", namespace: str = "") -> Manifest:
         rng = self.rng
@@ -201,7 +233,9 @@ class RandomCluster:
         if 0.05 < kind < 0.12:
             made["spec"]["hostNetwork"] = True
         made["status"] = {"phase": "Succeeded" if 0.12 < kind < 0.2 else "Running"}
-        if rng.random() < 0.15:
+        if self.is_hybrid and made["spec"].get("nodeName") == WINDOWS:
+            made["status"]["podIPs"] = [{"ip": self.hybrid_address()}]
+        elif rng.random() < 0.15:
             # Often not its own: of another subnet, or held (now or before) by another pod.
             made["status"]["podIPs"] = [{"ip": self.pod_address(family)} for family in self.numbers]
             made["metadata"]["creationTimestamp"] = f"2024-01-0{rng.randint(1, 4)}T00:00:00Z"
@@ -221,6 +255,10 @@ class RandomCluster:
         names = [ref.name for ref in self.objects if ref.kind == "Node"]
         return self.rng.choice(names) if names and self.rng.random() < 0.97 else self.rng.choice(NODES)
 
+    def _service_with_backends(self, name: str) -> tuple[Manifest, ...]:
+        service = self.service_maker.service(name, self.rng.choice(self._namespaces))
+        return (service, *self.service_maker.backends(service))
+
     def policy(self, name: str = "", namespace: str = "") -> Manifest:
         return self.policy_maker.policy(name or self._fresh("np"), namespace or self.rng.choice(self._namespaces))
 
@@ -229,12 +267,18 @@ class RandomCluster:
         rng = self.rng
         family = rng.choice(self.numbers) if rng.random() < 0.9 else rng.choice((4, 6))
         kind = rng.random()
+        if self.is_hybrid and family == 4 and kind < 0.15:
+            return self.hybrid_address()
         if kind < 0.5:
             return self.pod_address(family, lowest=2)
         if kind < 0.75:
             number = 11 + rng.randrange(len(NODES))
             return f"192.0.2.{number}" if family == 4 else f"2001:db8:0:1::{number}"
         return rng.choice(EXTERNAL[family])
+
+    def hybrid_address(self) -> str:
+        """One of the first addresses of the Windows node's subnet, if it is the only one ever."""
+        return f"10.132.0.{self.rng.randint(4, 12)}"
 
     def pod_address(self, family: int, *, lowest: int = 3) -> str:
         """One of the first addresses of one of the first node subnets; below 3 are the router and the node."""
@@ -263,6 +307,11 @@ class RandomCluster:
             *[self._put_firewall] * 2,
             *[self._edit_firewall] * 4,
             self._drop("EgressFirewall"),
+            *[self._put_service] * 3,
+            *[self._edit_backend] * 3,
+            *[self._drop("Service")] * 2,
+            self._drop("EndpointSlice"),
+            self._drop("Endpoints"),
             self._answer,
             *[self._back] * 3,
             self._again,
@@ -280,17 +329,21 @@ class RandomCluster:
 
     def reconfigure(self) -> Edit:
         """The rarest edit: other address families for the whole cluster; nodes get addresses to match."""
-        self.families = self.rng.choice(FAMILIES)
+        self.families = self.rng.choice(("v4", "dual") if self.is_hybrid else FAMILIES)
         names = [ref.name for ref in self.objects if ref.kind == "Node"]
         made = (self._put(self.network()), *(self._put(self.node(name)) for name in names))
         return Edit(put=copy.deepcopy(made))
 
     def spoil(self) -> Edit:
-        """A policy or firewall becomes invalid, or an invalid one appears: refused, its pods stay protected."""
+        """A policy, firewall or Service becomes invalid, or a policy comes so: refused, its pods stay protected."""
         if self.rng.random() < 0.3:
             firewall = self._some("EgressFirewall") or self.firewall_maker.firewall(self.rng.choice(self._namespaces))
             firewall["spec"]["egress"].append({"type": "Permit", "to": {"cidrSelector": "0.0.0.0/0"}})
             return Edit(put=(self._put(firewall),))
+        service = self._some("Service") if self.rng.random() < 0.2 else None
+        if service is not None:
+            service["spec"]["ports"] = [{"port": 0}]
+            return Edit(put=(self._put(service),))
         policy = self._some("NetworkPolicy") if self.rng.random() < 0.7 else None
         policy = policy or self.policy()
         policy["spec"]["ingress"] = [{"ports": [{"port": 0}]}]
@@ -350,6 +403,22 @@ class RandomCluster:
     def _edit_firewall(self) -> Edit:
         firewall = self._some("EgressFirewall")
         return self._put_firewall() if firewall is None else Edit(put=(self.firewall_maker.edit(firewall),))
+
+    def _put_service(self) -> Edit:
+        """A new one with its backends, or another spec for one that is there."""
+        service = self._some("Service") if self.rng.random() < 0.6 else None
+        if service is None:
+            return Edit(put=self._service_with_backends(self._fresh("svc")))
+        meta = service["metadata"]
+        fresh = self.service_maker.service(meta["name"], meta["namespace"])
+        fresh["metadata"] = meta
+        return Edit(put=(fresh,))
+
+    def _edit_backend(self) -> Edit:
+        service, backend = self._some("Service"), self._some(self.rng.choice(("EndpointSlice", "Endpoints")))
+        if service is None or backend is None:
+            return self._put_service()
+        return Edit(put=(self.service_maker.edit(service, backend),))
 
     def _answer(self) -> Edit:
         name = self.rng.choice(DNS_NAMES[:-1])

@@ -27,6 +27,7 @@ from ovnk_api.v1 import (
     object_pb2,
     object_service_pb2,
     object_service_pb2_grpc,
+    output_service_pb2_grpc,
     sync_service_pb2_grpc,
     trace_service_pb2_grpc,
 )
@@ -36,6 +37,7 @@ from ovnk_server.services.dns import DnsService
 from ovnk_server.services.event import EventService
 from ovnk_server.services.northbound import NorthboundService
 from ovnk_server.services.object import ObjectService
+from ovnk_server.services.output import OutputService
 from ovnk_server.services.sync import SyncService
 from ovnk_server.services.trace import TraceService
 from ovnk_server.settings import ServerSettings, SocketSettings
@@ -88,6 +90,7 @@ class Api(NamedTuple):
     northbound: Any
     trace: Any
     dns: Any
+    outputs: Any
 
 
 class Stand:
@@ -105,6 +108,7 @@ class Stand:
             (northbound_service_pb2_grpc.add_NorthboundServiceServicer_to_server, NorthboundService(keeper)),
             (trace_service_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(keeper)),
             (dns_service_pb2_grpc.add_DnsServiceServicer_to_server, DnsService(keeper)),
+            (output_service_pb2_grpc.add_OutputServiceServicer_to_server, OutputService(keeper)),
         )
 
     async def caller(self, identity: str = "local", policy: Policy | None = None) -> Api:
@@ -130,6 +134,7 @@ class Stand:
             northbound=northbound_service_pb2_grpc.NorthboundServiceStub(channel),
             trace=trace_service_pb2_grpc.TraceServiceStub(channel),
             dns=dns_service_pb2_grpc.DnsServiceStub(channel),
+            outputs=output_service_pb2_grpc.OutputServiceStub(channel),
         )
 
 

@@ -25,6 +25,9 @@ NEW, ESTABLISHED, REPLY = "new", "est", "est,rpl"
 CT_ENTRIES = 2000
 """How often a state is given to one daemon; it lasts for some hundred traces, then ``trace`` starts it anew."""
 
+CT_ENTRIES_ONCE = 60
+"""More than one packet meets."""
+
 _OUTPUT = re.compile(r'^\s*/\* output to "([^"]*)", type "([^"]*)" \*/')
 _STAGE = re.compile(r"^\s*(\d+)\. (\w+) \(([^)]*)\): (.*), priority (\d+), uuid ([0-9a-f]{8})")
 _NO_MATCH = re.compile(r"^\s*(\d+)\. (\w+): no match \(implicit drop\)")
@@ -215,6 +218,25 @@ class TraceDaemon:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+
+def trace_once(sb: str, directory: str | Path, packet: tuple[str, str], *, lb_dst: str) -> TraceResult:
+    """One new connection, (datapath, microflow), that every load balancer it meets sends to ``lb_dst``.
+
+    A process for one trace: a daemon takes the choice when it starts only. Raises TraceError.
+    """
+    options = [f"--ct={NEW}"] * CT_ENTRIES_ONCE + ([f"--lb-dst={lb_dst}"] if lb_dst else [])
+    done = subprocess.run(
+        [program("ovn-trace"), f"--db={sb}", "--detailed", *options, *packet],
+        env=environment(Path(directory)),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if done.returncode or "ingress(dp=" not in done.stdout or _USED_UP in done.stdout:
+        raise TraceError(f"{(done.stderr or done.stdout).strip()}: {packet[1]}")
+    return parse_trace(done.stdout)
 
 
 def _is_running(pid: int) -> bool:

@@ -27,13 +27,16 @@ class Walker:
         self.cluster.replace(parse_objects(manifests))
         self.table = FlowTable(self.cluster.engine, check=check)
 
-    def apply(self, edit: Edit) -> Delta:
+    def apply(self, edit: Edit) -> tuple[Delta, ...]:
+        """The deltas of one edit: that of its objects, and that of what DNS names stand for if it has any."""
         loaded = parse_objects(edit.put)
         delta = self.cluster.apply(loaded.items, edit.delete, loaded.refused).delta
         self.table.advance(delta)
-        if edit.dns:
-            self.table.advance(self.cluster.decide_dns(edit.dns).delta)
-        return delta
+        if not edit.dns:
+            return (delta,)
+        answered = self.cluster.decide_dns(edit.dns).delta
+        self.table.advance(answered)
+        return delta, answered
 
     def verify(self) -> None:
         """Both engines against twins built from their inputs. Raises Divergence."""

@@ -18,7 +18,15 @@ from ovnk_core.cluster import Cluster
 from ovnk_core.errors import Rejected
 from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
-from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, DESIRED, PORT_GROUPS, ROUTER_POLICIES, SWITCH_PORTS
+from ovnk_core.nb.desired import (
+    ACLS,
+    ADDRESS_SETS,
+    DESIRED,
+    LOAD_BALANCERS,
+    PORT_GROUPS,
+    ROUTER_POLICIES,
+    SWITCH_PORTS,
+)
 from ovnk_core.nb.match import references
 from ovnk_core.nb.match_parse import parse
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
@@ -161,9 +169,9 @@ def test_incremental_difference_is_the_full_one(seed: int, kind: str) -> None:
     reconcile(store, walker.cluster)
     for step in range(60):
         edit = made.reconfigure() if step % 25 == 24 else made.mutate()
-        delta = walker.apply(edit)
+        deltas = walker.apply(edit)
         before = snapshot(store)
-        short, long = incremental(desired, (delta,), before), full(desired, before).operations
+        short, long = incremental(desired, deltas, before), full(desired, before).operations
         assert _as_set(short) == _as_set(long), f"seed {seed}, step {step}, {edit}"
         store.commit(short)
         assert ours(snapshot(store)) == wanted_rows(desired), f"seed {seed}, step {step}, {edit}"
@@ -177,7 +185,7 @@ def test_several_deltas_at_once(seed: int) -> None:
     desired = Desired(walker.cluster.engine, store.schema)
     reconcile(store, walker.cluster)
     for burst in range(8):
-        deltas = [walker.apply(made.mutate()) for _ in range(6)]
+        deltas = [delta for _ in range(6) for delta in walker.apply(made.mutate())]
         store.commit(incremental(desired, deltas, snapshot(store)))
         assert ours(snapshot(store)) == wanted_rows(desired), f"seed {seed}, burst {burst}"
 
@@ -256,11 +264,15 @@ def test_decisions_are_read_back_from_the_rows_they_shaped(seed: int) -> None:
     assert recalled.nodes == cluster.decisions.nodes, f"seed {seed}"
     assert recalled.pods == cluster.decisions.pods, f"seed {seed}"
     ports = {row.name for row in cluster.engine.rows(SWITCH_PORTS).values()}
+    balanced = {row_id.owner for row_id in cluster.engine.rows(LOAD_BALANCERS)}
+    services = {str(ref.key): cluster.decisions.services[str(ref.key)] for ref in balanced}
+    assert recalled.services == services, f"seed {seed}"
     expected = {
         ref: item
         for ref, item in cluster.decisions.accepted.items()
         if ref.kind in ("Node", "NetworkPolicy", "EgressFirewall")
         or (ref.kind == "Pod" and f"{ref.namespace}_{ref.name}" in ports)
+        or ref in balanced
     }
     nowhere = {ref for ref in expected if ref.kind == "Node" and ref.name not in recalled.nodes}
     accepted = accepted_texts(recalled.accepted)

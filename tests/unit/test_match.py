@@ -10,7 +10,9 @@ from ovnk_core.nb import match as m
 from ovnk_core.nb.match_parse import MatchSyntaxError, parse
 from ovnk_core.terms.address import Address, Cidr, cidr, network_of, parse_address
 
-FIELDS = st.sampled_from(["ip4.src", "ip4.dst", "ip6.src", "tcp.dst", "inport", "reg0[7]", "ct_mark.blocked"])
+FIELDS = st.sampled_from(
+    ["ip4.src", "ip4.dst", "ip6.src", "tcp.dst", "inport", "reg0[7]", "ip6.dst[120..127]", "ct_mark.blocked"]
+)
 PORTS = st.integers(0, 65535)
 V4 = st.builds(lambda v, p: network_of(Address(4, v), p), st.integers(0, 2**32 - 1), st.integers(0, 32))
 V6 = st.builds(lambda v, p: network_of(Address(6, v), p), st.integers(0, 2**128 - 1), st.integers(0, 128))
@@ -19,6 +21,7 @@ TERMS = st.one_of(
     V4,
     V6,
     st.integers(0, 65535),
+    st.builds(m.Hex, st.integers(0, 65535)),
     st.builds(m.AddressSetRef, NAMES),
     st.builds(m.PortGroupRef, NAMES),
     st.builds(m.PortRef, NAMES),
@@ -77,6 +80,9 @@ class _Scope:
     def in_port_group(self, name: str, port: str) -> bool:
         return name == "pg" and port in {"a", "b"}
 
+    def variable(self, name: str) -> int | None:
+        return parse_address("10.0.0.5").value if name == "NODEIP_IPv4_0" else None
+
 
 PACKET = {"ip4": True, "tcp": True, "ip4.src": parse_address("10.0.0.5").value, "tcp.dst": 80, "inport": "a"}
 
@@ -85,6 +91,10 @@ PACKET = {"ip4": True, "tcp": True, "ip4.src": parse_address("10.0.0.5").value, 
     ("source", "expected"),
     [
         ("ip4.src == 10.0.0.0/24", True),
+        ("ip4.src == ^NODEIP_IPv4_0", True),
+        ("ip4.src != ^NODEIP_IPv4_0", False),
+        ("ip4.src == ^NODEIP_IPv4_1", False),
+        ("ip6.src == ^NODEIP_IPv4_0", False),
         ("ip4.src != {10.0.0.5, 10.0.0.6}", False),
         ("ip4.src != {10.0.0.6, 10.0.0.7}", True),
         ("ip6.src != ::1", False),
@@ -108,3 +118,24 @@ def test_references() -> None:
 
 def test_cidr_of_host_length_prints_bare() -> None:
     assert Cidr(6, 1, 128).match_text() == "::1"
+
+
+@pytest.mark.parametrize(
+    ("text", "group", "holds"),
+    [
+        ("ip6.dst[120..127] == 0xff", "ff15::1", True),
+        ("ip6.dst[120..127] == 0xff", "fe15::1", False),
+        ("ip6.dst[116] == 1", "ff15::1", True),
+        ("ip6.dst[116] == 1", "ff05::1", False),
+        ("ip6.dst[116] != 1", "ff05::1", True),
+    ],
+)
+def test_part_of_a_field(text: str, group: str, holds: bool) -> None:
+    compiled = m.compile_match(parse(text))
+    assert compiled({"ip6.dst": parse_address(group).value}, _Scope()) is holds
+    assert not compiled({"ip4.dst": 0}, _Scope())
+
+
+def test_a_register_is_kept_bit_by_bit() -> None:
+    compiled = m.compile_match(parse("reg0[7] == 1"))
+    assert compiled({"reg0[7]": 1}, _Scope()) and not compiled({"reg0[8]": 1}, _Scope())

@@ -97,9 +97,10 @@ def bench() -> Bench:
     return Bench()
 
 
-RELABELLED = {"endpoint": 1, "pod_port": 1, "selection": 1, "members": 1, "port_numbers": 1}
+RELABELLED = {"endpoint": 1, "snooping_node": 1, "pod_port": 1, "selection": 1, "members": 1, "port_numbers": 1}
 """What any label change runs: two rules once, one step each of three relations; no ACL. The pod's port is touched
 because the accepted version is recorded on it."""
+NAMESPACE_READ = {"acl_logging": 1, "multicast_namespace": 1, "namespace_record": 1}
 RECORD = 1
 """Rows a label change rewrites: the pod's own port."""
 
@@ -189,7 +190,7 @@ def test_a_known_selector_is_not_asked_again(bench: Bench) -> None:
 def test_a_namespace_label_change_runs_no_acl(bench: Bench) -> None:
     """``other`` leaves team red: its four pods leave the one set that looked for the team."""
     work, delta = bench.put(namespace("other", team="blue"))
-    assert work == {"acl_logging": 1, "namespace_record": 1, "selection": 1, "members": 1, "port_numbers": 1}
+    assert work == NAMESPACE_READ | {"selection": 1, "members": 1, "port_numbers": 1}
     assert members(delta) == {"PodSelector addresses": (0, 4)}
     assert not rows_changed(delta)
 
@@ -202,7 +203,7 @@ def test_logging_of_a_namespace_rewrites_its_acls_alone(bench: Bench) -> None:
     logged["metadata"]["annotations"] = {"k8s.ovn.org/acl-logging": '{"deny":"info","allow":"notice"}'}
     work, delta = bench.put(logged)
     # One step of each relation that reads namespaces, one run per rule of the namespace's policies.
-    expected = {"acl_logging": 1, "namespace_record": 1, "isolation": 1, "rule_acls": 4, "selection": 1, "compile": 1}
+    expected = NAMESPACE_READ | {"isolation": 1, "rule_acls": 4, "selection": 1, "compile": 1}
     assert work == expected
     assert {key.owner.name for key in delta.rows(ACLS)} == {"shop", "web", "named", "team"}
     assert not delta.sets(MEMBER)
@@ -210,7 +211,7 @@ def test_logging_of_a_namespace_rewrites_its_acls_alone(bench: Bench) -> None:
 
 def test_a_new_pod_is_one_port_and_its_memberships(bench: Bench) -> None:
     work, delta = bench.put(pod("web-9", app="web"))
-    assert work == {"endpoint": 1, "pod_port": 1, "selection": 1, "members": 1, "port_numbers": 1}
+    assert work == RELABELLED | {"pod_told": 1}
     assert rows_changed(delta) == 1
     assert members(delta) == {
         "Node n1 ports": (1, 0),

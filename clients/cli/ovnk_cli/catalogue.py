@@ -4,6 +4,7 @@ from __future__ import annotations
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "annotate": ("ovnk_cli.commands.mark", "Set and remove annotations of objects on a server."),
+    "annotations": ("ovnk_cli.commands.annotations", "Annotations for nodes and pods, to be written back."),
     "apply": ("ovnk_cli.commands.change", "Make a server's objects what files state, all or none."),
     "completion": ("ovnk_cli.commands.completion", "Print the completion script of a shell."),
     "create": ("ovnk_cli.commands.change", "Create the objects of files on a server, all or none."),

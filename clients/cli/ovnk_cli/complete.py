@@ -9,8 +9,12 @@ import click
 from click.shell_completion import CompletionItem
 
 PATIENCE_S = 0.7
+SERVICE = "svc:"
+"""What the name of a Service as the end of a packet begins with."""
 TYPES = (
     "egressfirewalls",
+    "endpoints",
+    "endpointslices",
     "infrastructures",
     "namespaces",
     "networkpolicies",
@@ -18,6 +22,7 @@ TYPES = (
     "networks.operator.openshift.io",
     "nodes",
     "pods",
+    "services",
 )
 """Written out, because completing a kind must not cost an import of the API; a test compares."""
 
@@ -41,12 +46,25 @@ def namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return [CompletionItem(name) for name in _names(ctx, "namespaces") if name.startswith(incomplete)]
 
 
-def _names(ctx: click.Context, kind: str) -> list[str]:
+def ends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """``NS/POD``, and ``svc:NS/NAME``: first the namespace, then what is in it."""
+    head = SERVICE if incomplete.startswith(SERVICE) else ""
+    namespace, slash, _ = incomplete.removeprefix(head).partition("/")
+    if slash:
+        kind = "services" if head else "pods"
+        found = [f"{head}{namespace}/{name}" for name in _names(ctx, kind, namespace)]
+    else:
+        found = [f"{head}{name}/" for name in _names(ctx, "namespaces")] + ([] if head else [SERVICE])
+    return [CompletionItem(each) for each in found if each.startswith(incomplete)]
+
+
+def _names(ctx: click.Context, kind: str, namespace: str = "") -> list[str]:
     """Names of a kind at the server that the line or the environment names; none when anything at all goes wrong."""
     found: dict[str, Any] = {
         name: ctx.params.get(name) or os.environ.get(f"OVNK_{name.upper()}")
         for name in ("server", "tls_ca", "tls_cert", "tls_key", "namespace")
     }
+    found["namespace"] = namespace or found["namespace"]
     if not found["server"]:
         return []
     try:

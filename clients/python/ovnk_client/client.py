@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ovnk_client.outputs import OutputCalls
 from ovnk_client.progress import ProgressCalls
 from ovnk_client.questions import QuestionCalls
 
 
-class Client(ProgressCalls, QuestionCalls):
+class Client(ProgressCalls, QuestionCalls, OutputCalls):
     """One server.
 
         async with Client("unix:/run/ovnk/ovnk.sock") as client:

@@ -50,8 +50,8 @@ EngineName = Literal["", "intent", "fast", "flows", "both", "all"]
 def question(
     source: str, target: str, *, protocol: ProtocolName = "tcp", port: int | None = None, engine: EngineName = ""
 ) -> Question:
-    """What happens to a new connection? ``source`` is ``NAMESPACE/POD`` or an address, ``target`` may end in ``:PORT``.
-    An empty ``engine`` is the server's choice."""
+    """What happens to a new connection? ``source`` is ``NAMESPACE/POD`` or an address, ``target`` these or
+    ``svc:NAMESPACE/SERVICE``, and may end in ``:PORT``. An empty ``engine`` is the server's choice."""
     return Question(
         source=source,
         target=target,
@@ -94,10 +94,20 @@ class QuestionCalls(Connection):
             yield each
 
     async def matrix(
-        self, *, protocol: ProtocolName = "tcp", port: int | None = None, namespace: str = ""
+        self,
+        *,
+        protocol: ProtocolName = "tcp",
+        port: int | None = None,
+        namespace: str = "",
+        include_services: bool = False,
     ) -> AsyncIterator[MatrixResponse]:
         """Who may talk to whom: first the targets, then a row for each source."""
-        asked = MatrixRequest(protocol=Protocol.Value(f"PROTOCOL_{protocol.upper()}"), port=port, namespace=namespace)
+        asked = MatrixRequest(
+            protocol=Protocol.Value(f"PROTOCOL_{protocol.upper()}"),
+            port=port,
+            namespace=namespace,
+            include_services=include_services,
+        )
         async for each in self.stream(self._traces.Matrix(asked)):
             yield each
 

@@ -259,6 +259,25 @@ export class Client {
     return this.connection.ask(v1.NorthboundServiceService.waitRevision, request, { ...call, deadlineS });
   }
 
+  /** Pages of what nodes and pods are told of their place: annotations to write back, tunnel ports, MTU. */
+  outputs({ signal, deadlineS, ...about }: PageOptions & { kind?: Kind; namespace?: string } = {}): AsyncGenerator<
+    v1.ListOutputsResponse,
+    void,
+    undefined
+  > {
+    const request = v1.ListOutputsRequest.fromPartial(about);
+    return this.pages(v1.OutputServiceService.listOutputs, request, { signal, deadlineS });
+  }
+
+  /** The same, `synced`, then every change; ends with the connection. After `resync` everything follows anew. */
+  watchOutputs(
+    about: Partly<typeof v1.WatchOutputsRequest> = {},
+    options: CallOptions = {},
+  ): AsyncGenerator<v1.WatchOutputsResponse, void, undefined> {
+    const request = v1.WatchOutputsRequest.fromPartial(about);
+    return this.connection.stream(v1.OutputServiceService.watchOutputs, request, options);
+  }
+
   /** What happened lately, oldest first. */
   events(about: Partly<typeof v1.ListEventsRequest> = {}, options: CallOptions = {}): Promise<v1.ListEventsResponse> {
     return this.connection.ask(v1.EventServiceService.listEvents, v1.ListEventsRequest.fromPartial(about), options);

@@ -18,6 +18,7 @@ from ovnk_api.v1.network_policy_pb2 import NetworkPolicy
 from ovnk_api.v1.node_pb2 import Node
 from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.pod_pb2 import Pod
+from ovnk_api.v1.service_pb2 import Endpoints, EndpointSlice, Service
 
 from ovnk_wire.fault import WireError
 
@@ -93,6 +94,9 @@ KINDS: tuple[Kind, ...] = (
     _kind(Pod, "pods", "po", is_namespaced=True),
     _kind(NetworkPolicy, "networkpolicies.networking.k8s.io", "netpol", is_namespaced=True, is_lenient=False),
     _kind(EgressFirewall, "egressfirewalls.k8s.ovn.org", "ef", is_namespaced=True, is_lenient=False),
+    _kind(Service, "services", "svc", is_namespaced=True),
+    _kind(EndpointSlice, "endpointslices.discovery.k8s.io", is_namespaced=True),
+    _kind(Endpoints, "endpoints", "ep", is_namespaced=True),
 )
 """In the order of the fields of ``Object``. Of kinds that share a word the first has it."""
 

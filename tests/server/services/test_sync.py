@@ -121,6 +121,21 @@ async def test_what_is_not_stated_any_more_goes(api: Api) -> None:
     assert len(await all_names(api, "Namespace")) == 8
 
 
+async def test_a_refused_service_is_served_as_it_was_accepted(stand: Stand, api: Api) -> None:
+    slices = [m.endpoint_slice([{"addresses": ["10.128.0.5"]}], [{"port": 8080}])]
+    source = await Source(api).begin()
+    assert await source.put(m.namespace(), m.service(), *slices) == []
+    await source.complete()
+    before = stand.keeper.plane.cluster.decisions.services
+    (refusal,) = await source.put(m.service({"ports": [{"port": 0}]}))
+    assert [each.manifest_path for each in refusal.violations] == ["spec.ports[0].port"]
+    assert stand.keeper.plane.cluster.decisions.services == before and "shop/web" in before
+    await source.remove("EndpointSlice", "web-1", "shop")
+    await source.remove("Service", "web", "shop")
+    assert stand.keeper.plane.cluster.decisions.services == {}
+    assert_from_scratch(stand.keeper)
+
+
 async def test_nothing_goes_before_complete(api: Api) -> None:
     await sync(api, *namespaces(10))
     source = await Source(api).begin()

@@ -130,6 +130,38 @@ async def test_many_questions_are_answered_in_order(stand: Stand, api: Api) -> N
             assert each.answer.steps[-1].object.name == "closed"
 
 
+# ------------------------------------------------------------------------------------------- multicast
+
+ON = m.namespace("shop", metadata={"annotations": {"k8s.ovn.org/multicast-enabled": "true"}})
+
+
+@pytest.mark.parametrize("engine", [*verdicts.Engine.values()])
+async def test_receivers_of_a_group(stand: Stand, api: Api, engine: Any) -> None:
+    await load(stand, api)
+    await apply(api, ON)
+    answer = await ask(api, "shop/web", "224.1.0.1:30102", protocol=verdicts.PROTOCOL_UDP, engine=engine)
+    assert (answer.verdict, answer.path) == (verdicts.VERDICT_ALLOW, verdicts.PATH_KIND_MULTICAST)
+    heard = [(each.namespace, each.name, each.node) for each in answer.receivers]
+    assert heard == [("shop", "api", "n1"), ("shop", "db", "n2"), ("shop", "web-b", "n2")]
+    step = answer.steps[0]
+    assert (step.object.kind, step.object.name) == ("Namespace", "shop")
+    assert step.field_path == 'metadata.annotations["k8s.ovn.org/multicast-enabled"]'
+    assert not answer.is_redacted
+
+
+async def test_receivers_that_the_caller_may_not_read_are_left_out(stand: Stand, api: Api) -> None:
+    await load(stand, api)
+    await apply(api, ON)
+    ann = await stand.caller("ann", Rules(("trace", "Pod", "shop"), ("get", "Namespace", "shop")))
+    answer = await ask(ann, "shop/web", "224.1.0.1:30102", protocol=verdicts.PROTOCOL_UDP)
+    assert answer.verdict == verdicts.VERDICT_ALLOW
+    assert (list(answer.receivers), list(answer.legs), answer.is_redacted) == ([], [], True)
+    bob = await stand.caller("bob", Rules(("trace", "Pod", "shop"), ("get", "Pod", "shop")))
+    answer = await ask(bob, "shop/web", "224.1.0.1:30102", protocol=verdicts.PROTOCOL_UDP)
+    assert [(each.name, each.node) for each in answer.receivers] == [("api", ""), ("db", ""), ("web-b", "")]
+    assert answer.is_redacted and "n1" not in answer.reason
+
+
 # ------------------------------------------------------------------------------------------- what is hidden
 
 

@@ -341,3 +341,26 @@ async def test_two_writers_of_one_truth_do_not_stop_each_other() -> None:
         await two.wait(timeout_s=10)
         assert not one.pending().operations
         assert not two.pending().operations
+
+
+async def test_what_objects_are_told_is_watched() -> None:
+    async with ControlPlane(MemoryNorthbound(), allow_prune=True) as plane:
+        await plane.apply(CLUSTER)
+        assert sorted(map(str, plane.told("Pod"))) == ["a/x", "a/y"]
+        watch = plane.watch_told(["Pod"], buffer=1)
+        assert [(event.type, str(event.ref)) for event in [await anext(watch) for _ in range(3)]] == [
+            ("put", "Pod a/x"),
+            ("put", "Pod a/y"),
+            ("synced", "None"),
+        ]
+        await plane.apply([pod("x", "n2", app="x")])
+        moved = await anext(watch)
+        assert moved.told is not None
+        assert "10.128.2." in str(moved.told.annotations)
+        await plane.apply([pod("z", "n1"), pod("w", "n1")])
+        # Two changes do not fit into a buffer of one.
+        kinds = [(await anext(watch)).type for _ in range(6)]
+        assert kinds == ["resync", "put", "put", "put", "put", "synced"]
+        with pytest.raises(NotFound, match="known: Node, Pod"):
+            plane.watch_told(["Namespace"])
+        await watch.aclose()

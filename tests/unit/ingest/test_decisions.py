@@ -14,7 +14,7 @@ from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.decision import Decisions, DnsChange, DnsDecision
 from ovnk_core.model.manifest import decisions_manifest
 from ovnk_core.terms.address import parse_address
-from tests.kit.manifest import namespace, network, node, pod, policy
+from tests.kit.manifest import namespace, network, node, pod, policy, service
 
 NODE: dict[str, Any] = {"subnets": ["10.128.0.0/23"], "id": 2}
 POD: dict[str, Any] = {"addresses": ["10.128.0.3"], "mac": "0a:58:0a:80:00:03", "node": "a"}
@@ -33,6 +33,14 @@ def one_pod(key: str = "shop/web", **fields: Any) -> bytes:
     return document(pods={key: POD | fields})
 
 
+def one_service(key: str = "shop/web", **fields: Any) -> bytes:
+    return document(services={key: {"clusterIPs": ["172.30.0.9"]} | fields})
+
+
+def node_port(**fields: Any) -> dict[str, Any]:
+    return {"protocol": "TCP", "port": 80, "nodePort": 30080} | fields
+
+
 def one_name(name: str = "www.example.com", **fields: Any) -> bytes:
     return document(dns={name: {"live": ["192.0.2.1"], "history": []} | fields})
 
@@ -45,6 +53,7 @@ def leaving(*addresses: str) -> dict[str, Any]:
     return {"at": 100, "addresses": list(addresses)}
 
 
+SERVICE = 'services["shop/web"]'
 LEAVING = 'dns["www.example.com"].leaving'
 HISTORY = 'dns["www.example.com"].history'
 BAD = [
@@ -74,6 +83,15 @@ BAD = [
     ("two addresses", one_pod(addresses=["10.128.0.3", "10.128.0.4"]), 'pods["shop/web"].addresses', "more than one"),
     ("bad address", one_pod(addresses=["10.128.0.03"]), 'pods["shop/web"].addresses[0]', "leading zeros"),
     ("node of a pod", one_pod(node=""), 'pods["shop/web"].node', "not a node name"),
+    ("service name", one_service("shop/a.b"), 'services["shop/a.b"]', "not the name of a Service"),
+    ("no cluster IP", one_service(clusterIPs=[]), f"{SERVICE}.clusterIPs", "missing"),
+    ("two of one family", one_service(clusterIPs=["172.30.0.9", "172.30.0.8"]), f"{SERVICE}.clusterIPs", "more than"),
+    ("bad cluster IP", one_service(clusterIPs=["x"]), f"{SERVICE}.clusterIPs[0]", "not an IP"),
+    ("node port 0", one_service(nodePorts=[node_port(nodePort=0)]), f"{SERVICE}.nodePorts[0].nodePort", "from 1"),
+    ("no port", one_service(nodePorts=[node_port(port=None)]), f"{SERVICE}.nodePorts[0].port", "whole number"),
+    ("protocol", one_service(nodePorts=[node_port(protocol="IP")]), f"{SERVICE}.nodePorts[0].protocol", "unknown"),
+    ("one port twice", one_service(nodePorts=[node_port()] * 2), f"{SERVICE}.nodePorts[1]", "twice"),
+    ("service field", one_service(ports=[]), f"{SERVICE}.ports", "unknown field"),
     ("upper-case name", one_name("WWW.example.com"), 'dns["WWW.example.com"]', "not a DNS name"),
     ("final dot", one_name("example.com."), 'dns["example.com."]', "not a DNS name"),
     ("an address for a name", one_name("192.0.2.1"), 'dns["192.0.2.1"]', "not a DNS name"),
@@ -128,9 +146,10 @@ def test_what_is_saved_is_read() -> None:
     }
     cluster = Cluster(decisions=Decisions(dns=dns))
     objects = [network(), node("a"), namespace(), pod(spec={"nodeName": "a", "containers": []}), policy()]
+    objects.append(service({"type": "NodePort", "ports": [{"port": 53, "protocol": "UDP"}]}))
     cluster.apply(parse_objects(objects).items)
     decided = cluster.decisions
-    assert decided.nodes and decided.pods and decided.accepted and decided.dns == dns
+    assert decided.nodes and decided.pods and decided.services and decided.accepted and decided.dns == dns
     assert read_decisions(json.dumps(decisions_manifest(decided)).encode(), source="saved.json") == decided
 
 

@@ -127,6 +127,51 @@ FULL: list[Manifest] = [
         },
         "status": {"status": "EgressFirewall Rules applied", "messages": ["ok"]},
     },
+    build.service(
+        {
+            "type": "LoadBalancer",
+            "clusterIP": "172.30.0.10",
+            "clusterIPs": ["172.30.0.10", "fd02::a"],
+            "ipFamilies": ["IPv4", "IPv6"],
+            "ipFamilyPolicy": "RequireDualStack",
+            "ports": [
+                {"name": "http", "port": 80, "targetPort": "web", "nodePort": 30080},
+                {"name": "dns", "protocol": "UDP", "port": 53, "targetPort": 5353},
+            ],
+            "externalIPs": ["203.0.113.7"],
+            "externalTrafficPolicy": "Local",
+            "internalTrafficPolicy": "Local",
+            "sessionAffinity": "ClientIP",
+            "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": 60}},
+            "allocateLoadBalancerNodePorts": False,
+            "publishNotReadyAddresses": True,
+            "selector": {"app": "web"},
+        },
+        status={
+            "loadBalancer": {"ingress": [{"ip": "198.51.100.9", "ipMode": "VIP"}, {"hostname": "lb.example.com"}]},
+        },
+    ),
+    build.endpoint_slice(
+        [
+            {
+                "addresses": ["10.128.0.5"],
+                "conditions": {"ready": False, "serving": True, "terminating": True},
+                "nodeName": "n1",
+                "targetRef": {"kind": "Pod", "namespace": "shop", "name": "web"},
+            },
+            {"addresses": ["10.128.0.6"]},
+        ],
+        [{"name": "http", "port": 8080, "protocol": "TCP"}, {"name": "dns", "protocol": "UDP"}],
+    ),
+    build.endpoints(
+        [
+            {
+                "addresses": [{"ip": "10.128.0.5", "nodeName": "n1"}],
+                "notReadyAddresses": [{"ip": "fd01::5"}],
+                "ports": [{"name": "http", "port": 8080}, {"name": "sctp", "port": 1, "protocol": "SCTP"}],
+            }
+        ]
+    ),
 ]
 """One manifest of each kind that uses every field that is read."""
 
@@ -224,9 +269,9 @@ def _kind_of(raw: Manifest) -> Kind:
 
 
 def _spoil(rng: random.Random, raw: Manifest) -> None:
-    """Walks down from spec (or what there is) and changes what it arrives at."""
+    """Walks down from spec (or what there is in its place) and changes what it arrives at."""
     owner: Any = raw
-    key: Any = "spec" if "spec" in raw else "metadata"
+    key: Any = next(key for key in ("spec", "endpoints", "subsets", "metadata") if key in raw)
     while isinstance(owner[key], dict | list) and owner[key] and rng.random() < 0.85:
         owner = owner[key]
         key = rng.choice(list(owner)) if isinstance(owner, dict) else rng.randrange(len(owner))

@@ -123,7 +123,7 @@ def test_a_message_with_an_impossible_time_has_no_manifest(stamp: tuple[int, int
 FAULTS: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "Pod"}, "apiVersion", "must be text"),
     ({"apiVersion": "v1"}, "kind", "must be text"),
-    ({"apiVersion": "v1", "kind": "Service"}, "kind", "unknown kind"),
+    ({"apiVersion": "v1", "kind": "Secret"}, "kind", "unknown kind"),
     ({"apiVersion": "networking.k8s.io/v1beta1", "kind": "NetworkPolicy"}, "apiVersion", "not served"),
     (pod(metadata={"labels": {"a.b/c": True}}), 'metadata.labels["a.b/c"]', "must be text"),
     (pod(metadata={"labels": {1: "a"}}), "metadata.labels", "a key must be text"),

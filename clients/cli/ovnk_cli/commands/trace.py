@@ -7,11 +7,12 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import click
 from click.core import ParameterSource
 
+from ovnk_cli.complete import ends
 from ovnk_cli.inputs import Input, is_namespace, offline
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import API_VERSION, emit, table
@@ -20,7 +21,7 @@ from ovnk_core.analysis.matrix import matrix as compute_matrix
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.yaml_reader import Unreadable
-from ovnk_core.trace.question import PROTOCOLS, Answer, Question, QuestionError, parse_question
+from ovnk_core.trace.question import PROTOCOLS, Answer, LoadBalancing, Question, QuestionError, Verdict, parse_question
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import ENGINES, Disagreement, Engine, Tracer
 
@@ -54,17 +55,53 @@ def answer_document(answer: Answer) -> dict[str, Any]:
             for step in answer.steps
         ],
     }
+    if answer.path == "multicast":
+        document["receivers"] = [
+            {"namespace": each.namespace, "name": each.name, "node": each.node} for each in answer.receivers
+        ]
+    if answer.load_balancer is not None:
+        document["load_balancer"] = _balancing_document(answer.load_balancer)
     return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
+
+
+def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
+    return {
+        "vip": found.vip,
+        "service": str(found.service),
+        "backends": [
+            {
+                "target": each.target,
+                "pod": None if each.pod is None else str(each.pod),
+                "node": each.node or None,
+                "entry": each.entry or None,
+                "verdict": each.verdict,
+                "reason": each.reason,
+                "path": each.path,
+            }
+            for each in found.backends
+        ],
+        "chosen": found.chosen or None,
+    }
 
 
 @click.command()
 @server_options
 @input_options(is_required=False)
-@click.option("--from", "source", metavar="NS/POD|IP", help="Where the connection starts.")
-@click.option("--to", "target", metavar="NS/POD[:PORT]|IP[:PORT]", help="Where it goes.")
+@click.option("--from", "source", metavar="NS/POD|IP", help="Where the connection starts.", shell_complete=ends)
+@click.option(
+    "--to",
+    "target",
+    metavar="NS/POD[:PORT]|IP[:PORT]|svc:NS/NAME[:PORT]",
+    help="Where it goes: a pod, an address, or a Service with a port's number or name.",
+    shell_complete=ends,
+)
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
 @click.option("--port", type=int, metavar="N", help="Destination port, if not part of --to.")
-@click.option("--expect", type=click.Choice(["allow", "drop", "reject"]), help="Exit 1 when the verdict is another.")
+@click.option(
+    "--expect",
+    type=click.Choice(get_args(Verdict)),
+    help="Exit 1 when the verdict is another. A Service's is mixed where its endpoints differ.",
+)
 @click.option(
     "--engine",
     type=click.Choice(ENGINES),
@@ -166,11 +203,27 @@ def _print(answer: dict[str, Any]) -> None:
     click.echo(f"{answer['verdict']}: {answer['reason']}")
     way = ", ".join(f"{leg['from']} -> {leg['to']} ({leg['transport']})" for leg in answer["legs"])
     click.echo(f"path: {answer['path']}" + (f", {way}" if way else ""))
+    if "load_balancer" in answer:
+        _print_balancing(answer["load_balancer"])
     for step in answer["steps"]:
         where = f"  [{step['source']}]" if step["source"] else ""
-        click.echo(f"  {step['verdict']:<5} {step['stage']:<18} {step['text']}{where}")
+        click.echo(f"  {step['verdict']:<6} {step['stage']:<18} {step['text']}{where}")
+    if "receivers" in answer:
+        heard = ", ".join(f"{each['namespace']}/{each['name']} ({each['node']})" for each in answer["receivers"])
+        click.echo(f"receivers: {heard or 'none'}")
     if "incomplete" in answer:
         click.echo(f"incomplete: not built yet and could change this: {', '.join(answer['incomplete'])}")
+
+
+def _print_balancing(found: dict[str, Any]) -> None:
+    """What is asked, then one line for each endpoint that may answer."""
+    count = len(found["backends"])
+    after = found["chosen"] or (f"one of {count}" if count else "no endpoint")
+    click.echo(f"load balancer: {found['vip']} (Service {found['service']}) -> {after}")
+    for each in found["backends"]:
+        where = " on ".join(filter(None, (each["pod"], each["node"])))
+        entry = f" by the gateway of {each['entry']}" if each["entry"] else ""
+        click.echo(f"  {each['verdict']:<6} {each['target']}{f' ({where})' if where else ''}{entry}: {each['reason']}")
 
 
 class _Writer:
@@ -261,25 +314,32 @@ def _question(raw: dict[str, Any]) -> Question:
 @input_options(is_required=False)
 @click.option("--protocol", type=click.Choice(PROTOCOLS), default="tcp", show_default=True)
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="Destination port; not with icmp.")
-@click.option("-n", "--namespace", metavar="NS", help="Only pods of one namespace.")
+@click.option("-n", "--namespace", metavar="NS", help="Only pods, and Services, of one namespace.")
+@click.option("--services", "has_services", is_flag=True, help="Every port of every Service as a target too.")
 @northbound_options(is_required=False)
 @output_option("table", "json", "yaml", "csv")
-def matrix(protocol: str, port: int | None, namespace: str | None, output: str, **given: Any) -> None:
-    """Who may talk to whom, for every pair of pods."""
+def matrix(
+    protocol: str, port: int | None, namespace: str | None, has_services: bool, output: str, **given: Any
+) -> None:
+    """Who may talk to whom: every pair of pods on one port, and every pod and Service."""
+    if has_services and protocol == "icmp":
+        raise click.UsageError("--services: a Service is reached by tcp, udp or sctp")
     if (protocol == "icmp") == (port is not None):
         raise click.UsageError("icmp has no ports" if port is not None else f"{protocol} needs --port")
     chosen = next(each for each in PROTOCOLS if each == protocol)
     server = taken_server(given)
     if server is not None:
+        from ovnk_cli.online.asking import Pairs
         from ovnk_cli.online.asking import matrix as ask_matrix
 
-        _print_matrix(ask(server, lambda client: ask_matrix(client, chosen, port, namespace or "")), output)
+        asked = Pairs(protocol=chosen, port=port, namespace=namespace or "", has_services=has_services)
+        _print_matrix(ask(server, lambda client: ask_matrix(client, asked)), output)
         return
     found = offline(Input(**given))
     scene = Scene(found.cluster, found.loaded.unbuilt)
     if namespace is not None and not is_namespace(found.cluster, namespace):
         raise click.UsageError(f"-n {namespace}: no such namespace")
-    result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace)
+    result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace, has_services=has_services)
     sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
     _print_matrix({"from": sources, "to": targets, "verdicts": [list(row) for row in result.verdicts]}, output)
     raise click.exceptions.Exit(found.exit_code)

@@ -14,7 +14,7 @@ from ovnk_api.v1.dns_service_pb2 import DnsCause, DnsName
 from ovnk_api.v1.meta_pb2 import ObjectReference
 from ovnk_api.v1.northbound_pb2 import Atom, Column, Flow, Pipeline, Row, RowOperation, RowOwner, RowVerb, RuleSource
 from ovnk_api.v1.trace_service_pb2 import DiffResponse, MatrixCell, TraceManyResponse
-from ovnk_api.v1.verdict_pb2 import Answer, PathKind, Protocol, Step, Transport, Verdict
+from ovnk_api.v1.verdict_pb2 import Answer, LoadBalancing, PathKind, Protocol, Step, Transport, Verdict
 
 
 def word(enum: Any, value: int, prefix: str) -> str:
@@ -51,7 +51,37 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         ],
         "steps": [{"stage": step.stage, **step_document(step)} for step in answer.steps],
     }
+    if answer.path == PathKind.PATH_KIND_MULTICAST:
+        document["receivers"] = [
+            {"namespace": each.namespace, "name": each.name, "node": each.node} for each in answer.receivers
+        ]
+    if answer.HasField("load_balancer"):
+        document["load_balancer"] = _balancing_document(answer.load_balancer)
     return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
+
+
+def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
+    return {
+        "vip": found.vip,
+        "service": _name(found.service),
+        "backends": [
+            {
+                "target": each.target or None,
+                "pod": _name(each.pod) if each.HasField("pod") else None,
+                "node": each.node or None,
+                "entry": each.entry or None,
+                "verdict": word(Verdict, each.verdict, "VERDICT_"),
+                "reason": each.reason or ("not for you to read" if each.is_redacted else ""),
+                "path": word(PathKind, each.path, "PATH_KIND_"),
+            }
+            for each in found.backends
+        ],
+        "chosen": found.chosen or None,
+    }
+
+
+def _name(ref: ObjectReference) -> str:
+    return f"{ref.namespace}/{ref.name}"
 
 
 def step_document(step: Step) -> dict[str, Any]:

@@ -1,13 +1,16 @@
-"""Questions to a server that files answer too: trace, matrix, diff, rows, flows, dns. What is printed is the same."""
+"""Questions to a server that files answer too: trace, matrix, diff, rows, flows, dns, annotations.
+
+What is printed is the same."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from ovnk_api.v1.dns_service_pb2 import DnsName
+from ovnk_api.v1.output_service_pb2 import Output
 from ovnk_api.v1.trace_service_pb2 import TraceManyRequest
 from ovnk_client import Client, ClientError, NotFound, question
 from ovnk_client.questions import EngineName, ProtocolName
@@ -75,14 +78,26 @@ async def trace_many(
     flush()
 
 
-async def matrix(client: Client, protocol: ProtocolName, port: int | None, namespace: str) -> Document:
+class Pairs(Value, frozen=True, kw_only=True):
+    """Which pairs are asked about, as the options of ``matrix`` put it."""
+
+    protocol: ProtocolName = "tcp"
+    port: int | None = None
+    namespace: str = ""
+    has_services: bool = False
+
+
+async def matrix(client: Client, asked: Pairs) -> Document:
     """The matrix's document. Raises a ClientError."""
     sources: list[str] = []
     targets: list[str] = []
     verdicts: list[list[str]] = []
-    async for part in client.matrix(protocol=protocol, port=port, namespace=namespace):
+    parts = client.matrix(
+        protocol=asked.protocol, port=asked.port, namespace=asked.namespace, include_services=asked.has_services
+    )
+    async for part in parts:
         if part.HasField("targets"):
-            targets = list(part.targets.pods)
+            targets = [*part.targets.pods, *part.targets.services]
         elif part.HasField("row"):
             sources.append(part.row.pod)
             verdicts.append([cell_word(cell) for cell in part.row.cells])
@@ -116,3 +131,23 @@ async def names(client: Client, asked: Sequence[str], at: datetime | None, at_te
             known = None
         found.append(name_document(name, known, at_text))
     return found
+
+
+async def told(client: Client) -> Document:
+    """What nodes and pods are told, each by name."""
+    nodes: list[Document] = []
+    pods: list[Document] = []
+    async for each in client.outputs():
+        notes = dict(sorted(each.annotations.items()))
+        if each.reference.kind == "Node":
+            ports = {"geneve": _number(each, "geneve_port"), "vxlan": _number(each, "vxlan_port")}
+            nodes.append(
+                {"name": each.reference.name, "annotations": notes, "ports": ports, "mtu": _number(each, "mtu")}
+            )
+        else:
+            pods.append({"namespace": each.reference.namespace, "name": each.reference.name, "annotations": notes})
+    return {"nodes": nodes, "pods": pods}
+
+
+def _number(output: Output, field: Literal["geneve_port", "vxlan_port", "mtu"]) -> int | None:
+    return getattr(output, field) if output.HasField(field) else None

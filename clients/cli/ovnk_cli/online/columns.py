@@ -161,6 +161,66 @@ def _policy_types(manifest: Manifest) -> str:
     return ",".join(at(manifest, "spec", "policyTypes") or ()) or NONE
 
 
+def _type(manifest: Manifest) -> str:
+    return at(manifest, "spec", "type") or "ClusterIP"
+
+
+def _external_addresses(manifest: Manifest) -> str:
+    """As kubectl: what the load balancer gave, then external IPs; a load balancer that gave nothing yet is pending."""
+    ingress = at(manifest, "status", "loadBalancer", "ingress") or ()
+    given = [each.get("ip") or each.get("hostname") or "" for each in ingress] if _is_balanced(manifest) else []
+    found = [*given, *(at(manifest, "spec", "externalIPs") or ())]
+    if _type(manifest) == "ExternalName":
+        return _text("spec", "externalName")(manifest)
+    return ",".join(found) or ("<pending>" if _is_balanced(manifest) else NONE)
+
+
+def _is_balanced(manifest: Manifest) -> bool:
+    return _type(manifest) == "LoadBalancer"
+
+
+def _service_ports(manifest: Manifest) -> str:
+    found = []
+    for port in at(manifest, "spec", "ports") or ():
+        node_port = f":{port['nodePort']}" if port.get("nodePort") else ""
+        found.append(f"{port.get('port')}{node_port}/{port.get('protocol', 'TCP')}")
+    return ",".join(found) or NONE
+
+
+def _service_selector(manifest: Manifest) -> str:
+    return pairs(at(manifest, "spec", "selector"))
+
+
+UNSET, SHOWN = "<unset>", 3
+"""As kubectl writes what is not there; how many endpoints are listed before the rest is counted."""
+
+
+def _some(found: list[str], none: str) -> str:
+    more = len(found) - SHOWN
+    return ",".join(found[:SHOWN]) + (f" + {more} more..." if more > 0 else "") or none
+
+
+def _slice_ports(manifest: Manifest) -> str:
+    return _some([str(port.get("port") or "*") for port in at(manifest, "ports") or ()], UNSET)
+
+
+def _slice_endpoints(manifest: Manifest) -> str:
+    found = at(manifest, "endpoints") or ()
+    return _some([address for each in found for address in each.get("addresses") or ()], UNSET)
+
+
+def _endpoints(manifest: Manifest) -> str:
+    """As kubectl: ready ones, with each port."""
+    found = []
+    for subset in at(manifest, "subsets") or ():
+        for entry in subset.get("addresses") or ():
+            ip = entry.get("ip", "")
+            host = f"[{ip}]" if ":" in ip else ip
+            ports = subset.get("ports") or ()
+            found += [f"{host}:{port.get('port')}" for port in ports] if ports else [ip]
+    return _some(found, NONE)
+
+
 _MTU = ("spec", "defaultNetwork", "ovnKubernetesConfig", "mtu")
 _BY_KIND: dict[str, tuple[Column, ...]] = {
     "Network": (
@@ -190,4 +250,17 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="RULES", read=_rules),
         Column(title="CONDITIONS", read=_holding, is_wide=True),
     ),
+    "Service": (
+        Column(title="TYPE", read=_type),
+        Column(title="CLUSTER-IP", read=_text("spec", "clusterIP")),
+        Column(title="EXTERNAL-IP", read=_external_addresses),
+        Column(title="PORT(S)", read=_service_ports),
+        Column(title="SELECTOR", read=_service_selector, is_wide=True),
+    ),
+    "EndpointSlice": (
+        Column(title="ADDRESSTYPE", read=_text("addressType")),
+        Column(title="PORTS", read=_slice_ports),
+        Column(title="ENDPOINTS", read=_slice_endpoints),
+    ),
+    "Endpoints": (Column(title="ENDPOINTS", read=_endpoints),),
 }

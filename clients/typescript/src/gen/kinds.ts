@@ -3,6 +3,8 @@
 /** Every kind: its field in an Object, and whether its objects are in namespaces. */
 export const KINDS = {
   EgressFirewall: { field: "egressFirewall", isNamespaced: true },
+  EndpointSlice: { field: "endpointSlice", isNamespaced: true },
+  Endpoints: { field: "endpoints", isNamespaced: true },
   Infrastructure: { field: "infrastructure", isNamespaced: false },
   Namespace: { field: "namespace", isNamespaced: false },
   Network: { field: "network", isNamespaced: false },
@@ -10,4 +12,5 @@ export const KINDS = {
   NetworkPolicy: { field: "networkPolicy", isNamespaced: true },
   Node: { field: "node", isNamespaced: false },
   Pod: { field: "pod", isNamespaced: true },
+  Service: { field: "service", isNamespaced: true },
 } as const;

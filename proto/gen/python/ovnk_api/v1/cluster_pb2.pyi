@@ -280,6 +280,7 @@ class OVNKubernetesConfig(_message.Message):
     V6_INTERNAL_SUBNET_FIELD_NUMBER: _builtins.int
     IPV4_FIELD_NUMBER: _builtins.int
     IPV6_FIELD_NUMBER: _builtins.int
+    HYBRID_OVERLAY_CONFIG_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """MTU of the pods' network in bytes: 576 to 65536, and at least 1280 with IPv6."""
     geneve_port: _builtins.int
@@ -300,6 +301,10 @@ class OVNKubernetesConfig(_message.Message):
     def ipv6(self) -> Global___InternalSubnets:
         """Other internal IPv6 ranges. Read and warned about: not supported."""
 
+    @_builtins.property
+    def hybrid_overlay_config(self) -> Global___HybridOverlayConfig:
+        """Hybrid networking for Windows nodes; only while the cluster has no node."""
+
     def __init__(
         self,
         *,
@@ -310,10 +315,11 @@ class OVNKubernetesConfig(_message.Message):
         v6_internal_subnet: _builtins.str | None = ...,
         ipv4: Global___InternalSubnets | None = ...,
         ipv6: Global___InternalSubnets | None = ...,
+        hybrid_overlay_config: Global___HybridOverlayConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__geneve_port: _TypeAlias = _typing.Literal["geneve_port"]  # noqa: Y015
     _WhichOneofArgType__geneve_port: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port"]  # noqa: Y015
@@ -504,3 +510,33 @@ class Platform(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__type) -> _WhichOneofReturnType__type | None: ...
 
 Global___Platform: _TypeAlias = Platform  # noqa: Y015
+
+@_typing.final
+class HybridOverlayConfig(_message.Message):
+    """The additional overlay network of Windows nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HYBRID_CLUSTER_NETWORK_FIELD_NUMBER: _builtins.int
+    HYBRID_OVERLAY_VXLAN_PORT_FIELD_NUMBER: _builtins.int
+    hybrid_overlay_vxlan_port: _builtins.int
+    """UDP port of the VXLAN tunnels; 4789 when absent. Another one is for vSphere only."""
+    @_builtins.property
+    def hybrid_cluster_network(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClusterNetworkEntry]:
+        """IPv4 ranges that Windows nodes get their subnets from; apart from all other networks of the cluster."""
+
+    def __init__(
+        self,
+        *,
+        hybrid_cluster_network: _abc.Iterable[Global___ClusterNetworkEntry] | None = ...,
+        hybrid_overlay_vxlan_port: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_hybrid_overlay_vxlan_port", b"_hybrid_overlay_vxlan_port", "hybrid_overlay_vxlan_port", b"hybrid_overlay_vxlan_port"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_hybrid_overlay_vxlan_port", b"_hybrid_overlay_vxlan_port", "hybrid_cluster_network", b"hybrid_cluster_network", "hybrid_overlay_vxlan_port", b"hybrid_overlay_vxlan_port"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__hybrid_overlay_vxlan_port: _TypeAlias = _typing.Literal["hybrid_overlay_vxlan_port"]  # noqa: Y015
+    _WhichOneofArgType__hybrid_overlay_vxlan_port: _TypeAlias = _typing.Literal["_hybrid_overlay_vxlan_port", b"_hybrid_overlay_vxlan_port"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__hybrid_overlay_vxlan_port) -> _WhichOneofReturnType__hybrid_overlay_vxlan_port | None: ...
+
+Global___HybridOverlayConfig: _TypeAlias = HybridOverlayConfig  # noqa: Y015

@@ -26,7 +26,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from ovnk_api.v1 import meta_pb2 as ovnk__api_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ovnk_api/v1/node.proto\x12\x0bovnk_api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16ovnk_api/v1/meta.proto\"\x7f\n\x04Node\x12)\n\x08metadata\x18\x01 \x01(\x0b\x32\x17.ovnk_api.v1.ObjectMeta\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.ovnk_api.v1.NodeSpec\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.NodeStatus\"\x82\x01\n\x08NodeSpec\x12\x1e\n\x08pod_cidr\x18\x01 \x01(\tH\x00R\x07podCIDR\x88\x01\x01\x12\x1b\n\tpod_cidrs\x18\x02 \x03(\tR\x08podCIDRs\x12\x1a\n\runschedulable\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_pod_cidrB\x10\n\x0e_unschedulable\"i\n\nNodeStatus\x12+\n\taddresses\x18\x01 \x03(\x0b\x32\x18.ovnk_api.v1.NodeAddress\x12.\n\nconditions\x18\x02 \x03(\x0b\x32\x1a.ovnk_api.v1.NodeCondition\"K\n\x0bNodeAddress\x12\x11\n\x04type\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_typeB\n\n\x08_address\"\x80\x02\n\rNodeCondition\x12\x11\n\x04type\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06status\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06reason\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07message\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x37\n\x13last_heartbeat_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14last_transition_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05_typeB\t\n\x07_statusB\t\n\x07_reasonB\n\n\x08_messageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16ovnk_api/v1/node.proto\x12\x0bovnk_api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16ovnk_api/v1/meta.proto\"\x7f\n\x04Node\x12)\n\x08metadata\x18\x01 \x01(\x0b\x32\x17.ovnk_api.v1.ObjectMeta\x12#\n\x04spec\x18\x02 \x01(\x0b\x32\x15.ovnk_api.v1.NodeSpec\x12\'\n\x06status\x18\x03 \x01(\x0b\x32\x17.ovnk_api.v1.NodeStatus\"\x82\x01\n\x08NodeSpec\x12\x1e\n\x08pod_cidr\x18\x01 \x01(\tH\x00R\x07podCIDR\x88\x01\x01\x12\x1b\n\tpod_cidrs\x18\x02 \x03(\tR\x08podCIDRs\x12\x1a\n\runschedulable\x18\x03 \x01(\x08H\x01\x88\x01\x01\x42\x0b\n\t_pod_cidrB\x10\n\x0e_unschedulable\"\x99\x01\n\nNodeStatus\x12+\n\taddresses\x18\x01 \x03(\x0b\x32\x18.ovnk_api.v1.NodeAddress\x12.\n\nconditions\x18\x02 \x03(\x0b\x32\x1a.ovnk_api.v1.NodeCondition\x12.\n\tnode_info\x18\x03 \x01(\x0b\x32\x1b.ovnk_api.v1.NodeSystemInfo\"\xc4\x01\n\x0eNodeSystemInfo\x12\x1b\n\x0ekernel_version\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x15\n\x08os_image\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x1d\n\x10operating_system\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x19\n\x0c\x61rchitecture\x18\x04 \x01(\tH\x03\x88\x01\x01\x42\x11\n\x0f_kernel_versionB\x0b\n\t_os_imageB\x13\n\x11_operating_systemB\x0f\n\r_architecture\"K\n\x0bNodeAddress\x12\x11\n\x04type\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x14\n\x07\x61\x64\x64ress\x18\x02 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_typeB\n\n\x08_address\"\x80\x02\n\rNodeCondition\x12\x11\n\x04type\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06status\x18\x02 \x01(\tH\x01\x88\x01\x01\x12\x13\n\x06reason\x18\x03 \x01(\tH\x02\x88\x01\x01\x12\x14\n\x07message\x18\x04 \x01(\tH\x03\x88\x01\x01\x12\x37\n\x13last_heartbeat_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x14last_transition_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x07\n\x05_typeB\t\n\x07_statusB\t\n\x07_reasonB\n\n\x08_messageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,10 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODE']._serialized_end=223
   _globals['_NODESPEC']._serialized_start=226
   _globals['_NODESPEC']._serialized_end=356
-  _globals['_NODESTATUS']._serialized_start=358
-  _globals['_NODESTATUS']._serialized_end=463
-  _globals['_NODEADDRESS']._serialized_start=465
-  _globals['_NODEADDRESS']._serialized_end=540
-  _globals['_NODECONDITION']._serialized_start=543
-  _globals['_NODECONDITION']._serialized_end=799
+  _globals['_NODESTATUS']._serialized_start=359
+  _globals['_NODESTATUS']._serialized_end=512
+  _globals['_NODESYSTEMINFO']._serialized_start=515
+  _globals['_NODESYSTEMINFO']._serialized_end=711
+  _globals['_NODEADDRESS']._serialized_start=713
+  _globals['_NODEADDRESS']._serialized_end=788
+  _globals['_NODECONDITION']._serialized_start=791
+  _globals['_NODECONDITION']._serialized_end=1047
 # @@protoc_insertion_point(module_scope)

@@ -105,6 +105,7 @@ class NodeStatus(_message.Message):
 
     ADDRESSES_FIELD_NUMBER: _builtins.int
     CONDITIONS_FIELD_NUMBER: _builtins.int
+    NODE_INFO_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def addresses(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeAddress]:
         """How the node is reached; at least one InternalIP, or the annotation node-primary-ifaddr in its place."""
@@ -113,19 +114,73 @@ class NodeStatus(_message.Message):
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeCondition]:
         """Of these, Ready is read."""
 
+    @_builtins.property
+    def node_info(self) -> Global___NodeSystemInfo:
+        """What runs the node."""
+
     def __init__(
         self,
         *,
         addresses: _abc.Iterable[Global___NodeAddress] | None = ...,
         conditions: _abc.Iterable[Global___NodeCondition] | None = ...,
+        node_info: Global___NodeSystemInfo | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["node_info", b"node_info"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "conditions", b"conditions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "conditions", b"conditions", "node_info", b"node_info"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
+
+@_typing.final
+class NodeSystemInfo(_message.Message):
+    """What runs a node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KERNEL_VERSION_FIELD_NUMBER: _builtins.int
+    OS_IMAGE_FIELD_NUMBER: _builtins.int
+    OPERATING_SYSTEM_FIELD_NUMBER: _builtins.int
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    kernel_version: _builtins.str
+    """The kernel's version, of Windows "10.0.17763.6414". Of it the build is read."""
+    os_image: _builtins.str
+    """The distribution, for people."""
+    operating_system: _builtins.str
+    """"linux" or "windows". Informative: the label kubernetes.io/os counts."""
+    architecture: _builtins.str
+    """The processor's architecture. Informative."""
+    def __init__(
+        self,
+        *,
+        kernel_version: _builtins.str | None = ...,
+        os_image: _builtins.str | None = ...,
+        operating_system: _builtins.str | None = ...,
+        architecture: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_kernel_version", b"_kernel_version", "_operating_system", b"_operating_system", "_os_image", b"_os_image", "architecture", b"architecture", "kernel_version", b"kernel_version", "operating_system", b"operating_system", "os_image", b"os_image"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_architecture", b"_architecture", "_kernel_version", b"_kernel_version", "_operating_system", b"_operating_system", "_os_image", b"_os_image", "architecture", b"architecture", "kernel_version", b"kernel_version", "operating_system", b"operating_system", "os_image", b"os_image"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__architecture: _TypeAlias = _typing.Literal["architecture"]  # noqa: Y015
+    _WhichOneofArgType__architecture: _TypeAlias = _typing.Literal["_architecture", b"_architecture"]  # noqa: Y015
+    _WhichOneofReturnType__kernel_version: _TypeAlias = _typing.Literal["kernel_version"]  # noqa: Y015
+    _WhichOneofArgType__kernel_version: _TypeAlias = _typing.Literal["_kernel_version", b"_kernel_version"]  # noqa: Y015
+    _WhichOneofReturnType__operating_system: _TypeAlias = _typing.Literal["operating_system"]  # noqa: Y015
+    _WhichOneofArgType__operating_system: _TypeAlias = _typing.Literal["_operating_system", b"_operating_system"]  # noqa: Y015
+    _WhichOneofReturnType__os_image: _TypeAlias = _typing.Literal["os_image"]  # noqa: Y015
+    _WhichOneofArgType__os_image: _TypeAlias = _typing.Literal["_os_image", b"_os_image"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__architecture) -> _WhichOneofReturnType__architecture | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_version) -> _WhichOneofReturnType__kernel_version | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__operating_system) -> _WhichOneofReturnType__operating_system | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__os_image) -> _WhichOneofReturnType__os_image | None: ...
+
+Global___NodeSystemInfo: _TypeAlias = NodeSystemInfo  # noqa: Y015
 
 @_typing.final
 class NodeAddress(_message.Message):

@@ -11,6 +11,7 @@ from ovnk_api.v1 import namespace_pb2 as _namespace_pb2
 from ovnk_api.v1 import network_policy_pb2 as _network_policy_pb2
 from ovnk_api.v1 import node_pb2 as _node_pb2
 from ovnk_api.v1 import pod_pb2 as _pod_pb2
+from ovnk_api.v1 import service_pb2 as _service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -36,6 +37,9 @@ class Object(_message.Message):
     POD_FIELD_NUMBER: _builtins.int
     NETWORK_POLICY_FIELD_NUMBER: _builtins.int
     EGRESS_FIREWALL_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    ENDPOINT_SLICE_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def network(self) -> _cluster_pb2.Network:
         """config.openshift.io/v1 Network."""
@@ -68,6 +72,18 @@ class Object(_message.Message):
     def egress_firewall(self) -> _egress_firewall_pb2.EgressFirewall:
         """k8s.ovn.org/v1 EgressFirewall."""
 
+    @_builtins.property
+    def service(self) -> _service_pb2.Service:
+        """v1 Service."""
+
+    @_builtins.property
+    def endpoint_slice(self) -> _service_pb2.EndpointSlice:
+        """discovery.k8s.io/v1 EndpointSlice."""
+
+    @_builtins.property
+    def endpoints(self) -> _service_pb2.Endpoints:
+        """v1 Endpoints."""
+
     def __init__(
         self,
         *,
@@ -79,12 +95,15 @@ class Object(_message.Message):
         pod: _pod_pb2.Pod | None = ...,
         network_policy: _network_policy_pb2.NetworkPolicy | None = ...,
         egress_firewall: _egress_firewall_pb2.EgressFirewall | None = ...,
+        service: _service_pb2.Service | None = ...,
+        endpoint_slice: _service_pb2.EndpointSlice | None = ...,
+        endpoints: _service_pb2.Endpoints | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["network", "network_operator", "infrastructure", "node", "namespace", "pod", "network_policy", "egress_firewall"]  # noqa: Y015
+    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["network", "network_operator", "infrastructure", "node", "namespace", "pod", "network_policy", "egress_firewall", "service", "endpoint_slice", "endpoints"]  # noqa: Y015
     _WhichOneofArgType_object: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_object) -> _WhichOneofReturnType_object | None: ...
 

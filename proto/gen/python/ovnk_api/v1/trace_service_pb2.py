@@ -28,15 +28,15 @@ from ovnk_api.v1 import object_pb2 as ovnk__api_dot_v1_dot_object__pb2
 from ovnk_api.v1 import verdict_pb2 as ovnk__api_dot_v1_dot_verdict__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fovnk_api/v1/trace_service.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/diff.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x18ovnk_api/v1/object.proto\x1a\x19ovnk_api/v1/verdict.proto\"7\n\x0cTraceRequest\x12\'\n\x08question\x18\x01 \x01(\x0b\x32\x15.ovnk_api.v1.Question\"4\n\rTraceResponse\x12#\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Answer\"G\n\x10TraceManyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x08question\x18\x02 \x01(\x0b\x32\x15.ovnk_api.v1.Question\"}\n\x11TraceManyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x13.ovnk_api.v1.AnswerH\x00\x12+\n\x05\x66\x61ult\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.QuestionFaultH\x00\x42\x08\n\x06result\"=\n\rQuestionFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"g\n\rMatrixRequest\x12\'\n\x08protocol\x18\x01 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tnamespace\x18\x03 \x01(\tB\x07\n\x05_port\"n\n\x0eMatrixResponse\x12-\n\x07targets\x18\x01 \x01(\x0b\x32\x1a.ovnk_api.v1.MatrixTargetsH\x00\x12%\n\x03row\x18\x02 \x01(\x0b\x32\x16.ovnk_api.v1.MatrixRowH\x00\x42\x06\n\x04part\"@\n\rMatrixTargets\x12\x0c\n\x04pods\x18\x01 \x03(\t\x12\x0f\n\x07sources\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\"@\n\tMatrixRow\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12&\n\x05\x63\x65lls\x18\x02 \x03(\x0e\x32\x17.ovnk_api.v1.MatrixCell\"b\n\x0b\x44iffRequest\x12$\n\x07objects\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Object\x12-\n\x07\x64\x65letes\x18\x02 \x03(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\"\xf7\x01\n\x0c\x44iffResponse\x12*\n\x07objects\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectChange\x12&\n\x05rules\x18\x02 \x03(\x0b\x32\x17.ovnk_api.v1.RuleChange\x12\x32\n\x0b\x63onnections\x18\x03 \x03(\x0b\x32\x1d.ovnk_api.v1.ConnectionChange\x12#\n\x04rows\x18\x04 \x03(\x0b\x32\x15.ovnk_api.v1.RowCount\x12\x13\n\x0bis_complete\x18\x05 \x01(\x08\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x13\n\x0bis_redacted\x18\x07 \x01(\x08*\xb1\x01\n\nMatrixCell\x12\x1b\n\x17MATRIX_CELL_UNSPECIFIED\x10\x00\x12\x15\n\x11MATRIX_CELL_ALLOW\x10\x01\x12\x14\n\x10MATRIX_CELL_DROP\x10\x02\x12\x16\n\x12MATRIX_CELL_REJECT\x10\x03\x12\x15\n\x11MATRIX_CELL_MIXED\x10\x04\x12\x14\n\x10MATRIX_CELL_SELF\x10\x05\x12\x14\n\x10MATRIX_CELL_NONE\x10\x06\x32\xa0\x02\n\x0cTraceService\x12>\n\x05Trace\x12\x19.ovnk_api.v1.TraceRequest\x1a\x1a.ovnk_api.v1.TraceResponse\x12N\n\tTraceMany\x12\x1d.ovnk_api.v1.TraceManyRequest\x1a\x1e.ovnk_api.v1.TraceManyResponse(\x01\x30\x01\x12\x43\n\x06Matrix\x12\x1a.ovnk_api.v1.MatrixRequest\x1a\x1b.ovnk_api.v1.MatrixResponse0\x01\x12;\n\x04\x44iff\x12\x18.ovnk_api.v1.DiffRequest\x1a\x19.ovnk_api.v1.DiffResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fovnk_api/v1/trace_service.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/diff.proto\x1a\x16ovnk_api/v1/meta.proto\x1a\x18ovnk_api/v1/object.proto\x1a\x19ovnk_api/v1/verdict.proto\"7\n\x0cTraceRequest\x12\'\n\x08question\x18\x01 \x01(\x0b\x32\x15.ovnk_api.v1.Question\"4\n\rTraceResponse\x12#\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.Answer\"G\n\x10TraceManyRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\'\n\x08question\x18\x02 \x01(\x0b\x32\x15.ovnk_api.v1.Question\"}\n\x11TraceManyResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12%\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x13.ovnk_api.v1.AnswerH\x00\x12+\n\x05\x66\x61ult\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.QuestionFaultH\x00\x42\x08\n\x06result\"=\n\rQuestionFault\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\x81\x01\n\rMatrixRequest\x12\'\n\x08protocol\x18\x01 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x11\n\tnamespace\x18\x03 \x01(\t\x12\x18\n\x10include_services\x18\x04 \x01(\x08\x42\x07\n\x05_port\"n\n\x0eMatrixResponse\x12-\n\x07targets\x18\x01 \x01(\x0b\x32\x1a.ovnk_api.v1.MatrixTargetsH\x00\x12%\n\x03row\x18\x02 \x01(\x0b\x32\x16.ovnk_api.v1.MatrixRowH\x00\x42\x06\n\x04part\"R\n\rMatrixTargets\x12\x0c\n\x04pods\x18\x01 \x03(\t\x12\x0f\n\x07sources\x18\x02 \x01(\x05\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08services\x18\x04 \x03(\t\"@\n\tMatrixRow\x12\x0b\n\x03pod\x18\x01 \x01(\t\x12&\n\x05\x63\x65lls\x18\x02 \x03(\x0e\x32\x17.ovnk_api.v1.MatrixCell\"b\n\x0b\x44iffRequest\x12$\n\x07objects\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Object\x12-\n\x07\x64\x65letes\x18\x02 \x03(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\"\xf7\x01\n\x0c\x44iffResponse\x12*\n\x07objects\x18\x01 \x03(\x0b\x32\x19.ovnk_api.v1.ObjectChange\x12&\n\x05rules\x18\x02 \x03(\x0b\x32\x17.ovnk_api.v1.RuleChange\x12\x32\n\x0b\x63onnections\x18\x03 \x03(\x0b\x32\x1d.ovnk_api.v1.ConnectionChange\x12#\n\x04rows\x18\x04 \x03(\x0b\x32\x15.ovnk_api.v1.RowCount\x12\x13\n\x0bis_complete\x18\x05 \x01(\x08\x12\x10\n\x08revision\x18\x06 \x01(\x03\x12\x13\n\x0bis_redacted\x18\x07 \x01(\x08*\xb1\x01\n\nMatrixCell\x12\x1b\n\x17MATRIX_CELL_UNSPECIFIED\x10\x00\x12\x15\n\x11MATRIX_CELL_ALLOW\x10\x01\x12\x14\n\x10MATRIX_CELL_DROP\x10\x02\x12\x16\n\x12MATRIX_CELL_REJECT\x10\x03\x12\x15\n\x11MATRIX_CELL_MIXED\x10\x04\x12\x14\n\x10MATRIX_CELL_SELF\x10\x05\x12\x14\n\x10MATRIX_CELL_NONE\x10\x06\x32\xa0\x02\n\x0cTraceService\x12>\n\x05Trace\x12\x19.ovnk_api.v1.TraceRequest\x1a\x1a.ovnk_api.v1.TraceResponse\x12N\n\tTraceMany\x12\x1d.ovnk_api.v1.TraceManyRequest\x1a\x1e.ovnk_api.v1.TraceManyResponse(\x01\x30\x01\x12\x43\n\x06Matrix\x12\x1a.ovnk_api.v1.MatrixRequest\x1a\x1b.ovnk_api.v1.MatrixResponse0\x01\x12;\n\x04\x44iff\x12\x18.ovnk_api.v1.DiffRequest\x1a\x19.ovnk_api.v1.DiffResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.trace_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATRIXCELL']._serialized_start=1223
-  _globals['_MATRIXCELL']._serialized_end=1400
+  _globals['_MATRIXCELL']._serialized_start=1268
+  _globals['_MATRIXCELL']._serialized_end=1445
   _globals['_TRACEREQUEST']._serialized_start=149
   _globals['_TRACEREQUEST']._serialized_end=204
   _globals['_TRACERESPONSE']._serialized_start=206
@@ -47,18 +47,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TRACEMANYRESPONSE']._serialized_end=458
   _globals['_QUESTIONFAULT']._serialized_start=460
   _globals['_QUESTIONFAULT']._serialized_end=521
-  _globals['_MATRIXREQUEST']._serialized_start=523
-  _globals['_MATRIXREQUEST']._serialized_end=626
-  _globals['_MATRIXRESPONSE']._serialized_start=628
-  _globals['_MATRIXRESPONSE']._serialized_end=738
-  _globals['_MATRIXTARGETS']._serialized_start=740
-  _globals['_MATRIXTARGETS']._serialized_end=804
-  _globals['_MATRIXROW']._serialized_start=806
-  _globals['_MATRIXROW']._serialized_end=870
-  _globals['_DIFFREQUEST']._serialized_start=872
-  _globals['_DIFFREQUEST']._serialized_end=970
-  _globals['_DIFFRESPONSE']._serialized_start=973
-  _globals['_DIFFRESPONSE']._serialized_end=1220
-  _globals['_TRACESERVICE']._serialized_start=1403
-  _globals['_TRACESERVICE']._serialized_end=1691
+  _globals['_MATRIXREQUEST']._serialized_start=524
+  _globals['_MATRIXREQUEST']._serialized_end=653
+  _globals['_MATRIXRESPONSE']._serialized_start=655
+  _globals['_MATRIXRESPONSE']._serialized_end=765
+  _globals['_MATRIXTARGETS']._serialized_start=767
+  _globals['_MATRIXTARGETS']._serialized_end=849
+  _globals['_MATRIXROW']._serialized_start=851
+  _globals['_MATRIXROW']._serialized_end=915
+  _globals['_DIFFREQUEST']._serialized_start=917
+  _globals['_DIFFREQUEST']._serialized_end=1015
+  _globals['_DIFFRESPONSE']._serialized_start=1018
+  _globals['_DIFFRESPONSE']._serialized_end=1265
+  _globals['_TRACESERVICE']._serialized_start=1448
+  _globals['_TRACESERVICE']._serialized_end=1736
 # @@protoc_insertion_point(module_scope)

@@ -36,9 +36,9 @@ class _MatrixCellEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatrixCell
     MATRIX_CELL_DROP: _MatrixCell.ValueType  # 2
     """Connections are dropped."""
     MATRIX_CELL_REJECT: _MatrixCell.ValueType  # 3
-    """Connections are answered with a reset or an error."""
+    """Connections are answered with a reset or an error: a Service has no endpoint."""
     MATRIX_CELL_MIXED: _MatrixCell.ValueType  # 4
-    """It depends on something that the question leaves open."""
+    """It depends on the endpoint that a Service chooses."""
     MATRIX_CELL_SELF: _MatrixCell.ValueType  # 5
     """A pod and itself."""
     MATRIX_CELL_NONE: _MatrixCell.ValueType  # 6
@@ -54,9 +54,9 @@ MATRIX_CELL_ALLOW: MatrixCell.ValueType  # 1
 MATRIX_CELL_DROP: MatrixCell.ValueType  # 2
 """Connections are dropped."""
 MATRIX_CELL_REJECT: MatrixCell.ValueType  # 3
-"""Connections are answered with a reset or an error."""
+"""Connections are answered with a reset or an error: a Service has no endpoint."""
 MATRIX_CELL_MIXED: MatrixCell.ValueType  # 4
-"""It depends on something that the question leaves open."""
+"""It depends on the endpoint that a Service chooses."""
 MATRIX_CELL_SELF: MatrixCell.ValueType  # 5
 """A pod and itself."""
 MATRIX_CELL_NONE: MatrixCell.ValueType  # 6
@@ -214,22 +214,26 @@ class MatrixRequest(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     PORT_FIELD_NUMBER: _builtins.int
     NAMESPACE_FIELD_NUMBER: _builtins.int
+    INCLUDE_SERVICES_FIELD_NUMBER: _builtins.int
     protocol: _verdict_pb2.Protocol.ValueType
     """The protocol."""
     port: _builtins.int
     """The destination port; none for ICMP."""
     namespace: _builtins.str
-    """Only pods of this namespace. Empty: all that the caller may read."""
+    """Only pods and Services of this namespace. Empty: all that the caller may trace."""
+    include_services: _builtins.bool
+    """Whether the ports of Services are targets too: each of the protocol, whatever its number. Not with ICMP."""
     def __init__(
         self,
         *,
         protocol: _verdict_pb2.Protocol.ValueType = ...,
         port: _builtins.int | None = ...,
         namespace: _builtins.str = ...,
+        include_services: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_port", b"_port", "port", b"port"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_port", b"_port", "namespace", b"namespace", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_port", b"_port", "include_services", b"include_services", "namespace", b"namespace", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__port: _TypeAlias = _typing.Literal["port"]  # noqa: Y015
     _WhichOneofArgType__port: _TypeAlias = _typing.Literal["_port", b"_port"]  # noqa: Y015
@@ -278,6 +282,7 @@ class MatrixTargets(_message.Message):
     PODS_FIELD_NUMBER: _builtins.int
     SOURCES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    SERVICES_FIELD_NUMBER: _builtins.int
     sources: _builtins.int
     """How many rows follow."""
     revision: _builtins.int
@@ -286,16 +291,21 @@ class MatrixTargets(_message.Message):
     def pods(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """NAMESPACE/POD, sorted."""
 
+    @_builtins.property
+    def services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """svc:NAMESPACE/SERVICE:PORT, sorted; in a row their cells follow those of the pods."""
+
     def __init__(
         self,
         *,
         pods: _abc.Iterable[_builtins.str] | None = ...,
         sources: _builtins.int = ...,
         revision: _builtins.int = ...,
+        services: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pods", b"pods", "revision", b"revision", "sources", b"sources"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pods", b"pods", "revision", b"revision", "services", b"services", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,7 +323,7 @@ class MatrixRow(_message.Message):
     """NAMESPACE/POD."""
     @_builtins.property
     def cells(self) -> _containers.RepeatedScalarFieldContainer[Global___MatrixCell.ValueType]:
-        """One for each target, in their order."""
+        """One for each target, in their order: the pods, then the services."""
 
     def __init__(
         self,

@@ -76,7 +76,8 @@ class TraceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Matrix(self, request, context):
-        """Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source.
+        """Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+        each source.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

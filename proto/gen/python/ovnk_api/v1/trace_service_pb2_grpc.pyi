@@ -38,7 +38,9 @@ class TraceServiceStub:
     TraceMany: _grpc.StreamStreamMultiCallable[_trace_service_pb2.TraceManyRequest, _trace_service_pb2.TraceManyResponse]
     """The same for many; answers come in the order of the questions."""
     Matrix: _grpc.UnaryStreamMultiCallable[_trace_service_pb2.MatrixRequest, _trace_service_pb2.MatrixResponse]
-    """Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source."""
+    """Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+    each source.
+    """
     Diff: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.DiffRequest, _trace_service_pb2.DiffResponse]
     """What would change if some objects were applied and others deleted."""
 
@@ -52,7 +54,9 @@ class TraceServiceAsyncStub(TraceServiceStub):
     TraceMany: _aio.StreamStreamMultiCallable[_trace_service_pb2.TraceManyRequest, _trace_service_pb2.TraceManyResponse]  # type: ignore[assignment]
     """The same for many; answers come in the order of the questions."""
     Matrix: _aio.UnaryStreamMultiCallable[_trace_service_pb2.MatrixRequest, _trace_service_pb2.MatrixResponse]  # type: ignore[assignment]
-    """Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source."""
+    """Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+    each source.
+    """
     Diff: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.DiffRequest, _trace_service_pb2.DiffResponse]  # type: ignore[assignment]
     """What would change if some objects were applied and others deleted."""
 
@@ -81,7 +85,9 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_service_pb2.MatrixRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trace_service_pb2.MatrixResponse], _abc.AsyncIterator[_trace_service_pb2.MatrixResponse]]:
-        """Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source."""
+        """Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+        each source.
+        """
 
     @_abc_1.abstractmethod
     def Diff(

@@ -206,7 +206,9 @@ class Question(_message.Message):
     source: _builtins.str
     """Where it starts: NAMESPACE/POD or an address."""
     target: _builtins.str
-    """Where it goes: NAMESPACE/POD[:PORT] or ADDRESS[:PORT]; an IPv6 address with a port stands in brackets."""
+    """Where it goes: NAMESPACE/POD[:PORT], ADDRESS[:PORT] (an IPv6 address with a port stands in brackets), or
+    svc:NAMESPACE/SERVICE[:PORT] with a port's number or name.
+    """
     protocol: Global___Protocol.ValueType
     """The protocol."""
     port: _builtins.int
@@ -246,6 +248,8 @@ class Answer(_message.Message):
     INCOMPLETE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     IS_REDACTED_FIELD_NUMBER: _builtins.int
+    RECEIVERS_FIELD_NUMBER: _builtins.int
+    LOAD_BALANCER_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """What happens."""
     reason: _builtins.str
@@ -255,7 +259,7 @@ class Answer(_message.Message):
     revision: _builtins.int
     """The revision that the answer is about."""
     is_redacted: _builtins.bool
-    """Whether parts of the reason, legs or steps are left out, because the caller may not read what they are about."""
+    """Whether parts of the answer are left out, because the caller may not read what they are about."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """The legs of that way, in order."""
@@ -268,6 +272,16 @@ class Answer(_message.Message):
     def incomplete(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Objects of kinds that are not built yet and could change the verdict."""
 
+    @_builtins.property
+    def receivers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receiver]:
+        """Pods that hear what is sent to a multicast group, if they joined it, by node and name."""
+
+    @_builtins.property
+    def load_balancer(self) -> Global___LoadBalancing:
+        """Set where the connection is one to a Service: who may answer it. The verdict is then that of all of them, and MIXED
+        where they differ. Unset where the caller may not read the Service.
+        """
+
     def __init__(
         self,
         *,
@@ -279,14 +293,136 @@ class Answer(_message.Message):
         incomplete: _abc.Iterable[_builtins.str] | None = ...,
         revision: _builtins.int = ...,
         is_redacted: _builtins.bool = ...,
+        receivers: _abc.Iterable[Global___Receiver] | None = ...,
+        load_balancer: Global___LoadBalancing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_balancer", b"load_balancer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "is_redacted", b"is_redacted", "legs", b"legs", "path", b"path", "reason", b"reason", "revision", b"revision", "steps", b"steps", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "is_redacted", b"is_redacted", "legs", b"legs", "load_balancer", b"load_balancer", "path", b"path", "reason", b"reason", "receivers", b"receivers", "revision", b"revision", "steps", b"steps", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Answer: _TypeAlias = Answer  # noqa: Y015
+
+@_typing.final
+class LoadBalancing(_message.Message):
+    """What a Service does with a connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIP_FIELD_NUMBER: _builtins.int
+    SERVICE_FIELD_NUMBER: _builtins.int
+    BACKENDS_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    vip: _builtins.str
+    """ADDRESS:PORT that is asked; an IPv6 address stands in brackets."""
+    chosen: _builtins.str
+    """ADDRESS:PORT of the only endpoint; empty where there is a choice or none."""
+    @_builtins.property
+    def service(self) -> _meta_pb2.ObjectReference:
+        """The Service that answers there."""
+
+    @_builtins.property
+    def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___Backend]:
+        """Endpoints that the connection may be sent to, for each gateway that it may enter by. None: it is rejected."""
+
+    def __init__(
+        self,
+        *,
+        vip: _builtins.str = ...,
+        service: _meta_pb2.ObjectReference | None = ...,
+        backends: _abc.Iterable[Global___Backend] | None = ...,
+        chosen: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backends", b"backends", "chosen", b"chosen", "service", b"service", "vip", b"vip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadBalancing: _TypeAlias = LoadBalancing  # noqa: Y015
+
+@_typing.final
+class Backend(_message.Message):
+    """What happens to connections that a Service sends to one endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TARGET_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    ENTRY_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
+    target: _builtins.str
+    """ADDRESS:PORT; an IPv6 address stands in brackets."""
+    node: _builtins.str
+    """The node that has the endpoint; empty where that is not known or the caller may not read it."""
+    entry: _builtins.str
+    """The node whose gateway chooses the endpoint; empty for connections from inside, and where the caller may not read it."""
+    verdict: Global___Verdict.ValueType
+    """What happens."""
+    reason: _builtins.str
+    """Why, in one sentence."""
+    path: Global___PathKind.ValueType
+    """The way that the connection takes."""
+    is_redacted: _builtins.bool
+    """Whether target, pod, node, entry or reason is left out, because the caller may not read what it is about."""
+    @_builtins.property
+    def pod(self) -> _meta_pb2.ObjectReference:
+        """The pod that has the address; unset where no pod has it."""
+
+    def __init__(
+        self,
+        *,
+        target: _builtins.str = ...,
+        pod: _meta_pb2.ObjectReference | None = ...,
+        node: _builtins.str = ...,
+        entry: _builtins.str = ...,
+        verdict: Global___Verdict.ValueType = ...,
+        reason: _builtins.str = ...,
+        path: Global___PathKind.ValueType = ...,
+        is_redacted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pod", b"pod"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entry", b"entry", "is_redacted", b"is_redacted", "node", b"node", "path", b"path", "pod", b"pod", "reason", b"reason", "target", b"target", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Backend: _TypeAlias = Backend  # noqa: Y015
+
+@_typing.final
+class Receiver(_message.Message):
+    """A pod that hears what is sent to a multicast group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """Its namespace."""
+    name: _builtins.str
+    """Its name."""
+    node: _builtins.str
+    """The node that it runs on; empty where the caller may not read that."""
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        name: _builtins.str = ...,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "namespace", b"namespace", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Receiver: _TypeAlias = Receiver  # noqa: Y015
 
 @_typing.final
 class Leg(_message.Message):

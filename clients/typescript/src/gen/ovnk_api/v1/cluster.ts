@@ -125,7 +125,11 @@ export interface OVNKubernetesConfig {
     | InternalSubnets
     | undefined;
   /** Other internal IPv6 ranges. Read and warned about: not supported. */
-  ipv6: InternalSubnets | undefined;
+  ipv6:
+    | InternalSubnets
+    | undefined;
+  /** Hybrid networking for Windows nodes; only while the cluster has no node. */
+  hybridOverlayConfig: HybridOverlayConfig | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -184,6 +188,15 @@ export interface InfrastructureStatus {
 export interface Platform {
   /** BareMetal, VSphere, AWS, ... */
   type?: string | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** The additional overlay network of Windows nodes. */
+export interface HybridOverlayConfig {
+  /** IPv4 ranges that Windows nodes get their subnets from; apart from all other networks of the cluster. */
+  hybridClusterNetwork: ClusterNetworkEntry[];
+  /** UDP port of the VXLAN tunnels; 4789 when absent. Another one is for vSphere only. */
+  hybridOverlayVxlanPort?: number | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -857,6 +870,7 @@ function createBaseOVNKubernetesConfig(): OVNKubernetesConfig {
     v6InternalSubnet: undefined,
     ipv4: undefined,
     ipv6: undefined,
+    hybridOverlayConfig: undefined,
     _unknownFields: {},
   };
 }
@@ -883,6 +897,9 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
     }
     if (message.ipv6 !== undefined) {
       InternalSubnets.encode(message.ipv6, writer.uint32(58).fork()).join();
+    }
+    if (message.hybridOverlayConfig !== undefined) {
+      HybridOverlayConfig.encode(message.hybridOverlayConfig, writer.uint32(66).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -964,6 +981,14 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
             message.ipv6 = InternalSubnets.decode(reader, reader.uint32());
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.hybridOverlayConfig = HybridOverlayConfig.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1001,6 +1026,9 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
       : undefined;
     message.ipv6 = (object.ipv6 !== undefined && object.ipv6 !== null)
       ? InternalSubnets.fromPartial(object.ipv6)
+      : undefined;
+    message.hybridOverlayConfig = (object.hybridOverlayConfig !== undefined && object.hybridOverlayConfig !== null)
+      ? HybridOverlayConfig.fromPartial(object.hybridOverlayConfig)
       : undefined;
     return message;
   },
@@ -1486,6 +1514,89 @@ export const Platform: MessageFns<Platform> = {
   fromPartial(object: DeepPartial<Platform>): Platform {
     const message = createBasePlatform();
     message.type = object.type ?? undefined;
+    return message;
+  },
+};
+
+function createBaseHybridOverlayConfig(): HybridOverlayConfig {
+  return { hybridClusterNetwork: [], hybridOverlayVxlanPort: undefined, _unknownFields: {} };
+}
+
+export const HybridOverlayConfig: MessageFns<HybridOverlayConfig> = {
+  encode(message: HybridOverlayConfig, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.hybridClusterNetwork) {
+      ClusterNetworkEntry.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.hybridOverlayVxlanPort !== undefined) {
+      writer.uint32(16).int32(message.hybridOverlayVxlanPort);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HybridOverlayConfig {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHybridOverlayConfig();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.hybridClusterNetwork.push(ClusterNetworkEntry.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.hybridOverlayVxlanPort = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<HybridOverlayConfig>): HybridOverlayConfig {
+    return HybridOverlayConfig.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<HybridOverlayConfig>): HybridOverlayConfig {
+    const message = createBaseHybridOverlayConfig();
+    message.hybridClusterNetwork = object.hybridClusterNetwork?.map((e) => ClusterNetworkEntry.fromPartial(e)) || [];
+    message.hybridOverlayVxlanPort = object.hybridOverlayVxlanPort ?? undefined;
     return message;
   },
 };

@@ -48,6 +48,27 @@ export interface NodeStatus {
   addresses: NodeAddress[];
   /** Of these, Ready is read. */
   conditions: NodeCondition[];
+  /** What runs the node. */
+  nodeInfo: NodeSystemInfo | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What runs a node. */
+export interface NodeSystemInfo {
+  /** The kernel's version, of Windows "10.0.17763.6414". Of it the build is read. */
+  kernelVersion?:
+    | string
+    | undefined;
+  /** The distribution, for people. */
+  osImage?:
+    | string
+    | undefined;
+  /** "linux" or "windows". Informative: the label kubernetes.io/os counts. */
+  operatingSystem?:
+    | string
+    | undefined;
+  /** The processor's architecture. Informative. */
+  architecture?: string | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -284,7 +305,7 @@ export const NodeSpec: MessageFns<NodeSpec> = {
 };
 
 function createBaseNodeStatus(): NodeStatus {
-  return { addresses: [], conditions: [], _unknownFields: {} };
+  return { addresses: [], conditions: [], nodeInfo: undefined, _unknownFields: {} };
 }
 
 export const NodeStatus: MessageFns<NodeStatus> = {
@@ -294,6 +315,9 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     }
     for (const v of message.conditions) {
       NodeCondition.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.nodeInfo !== undefined) {
+      NodeSystemInfo.encode(message.nodeInfo, writer.uint32(26).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -335,6 +359,14 @@ export const NodeStatus: MessageFns<NodeStatus> = {
             message.conditions.push(NodeCondition.decode(reader, reader.uint32()));
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nodeInfo = NodeSystemInfo.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -362,6 +394,122 @@ export const NodeStatus: MessageFns<NodeStatus> = {
     const message = createBaseNodeStatus();
     message.addresses = object.addresses?.map((e) => NodeAddress.fromPartial(e)) || [];
     message.conditions = object.conditions?.map((e) => NodeCondition.fromPartial(e)) || [];
+    message.nodeInfo = (object.nodeInfo !== undefined && object.nodeInfo !== null)
+      ? NodeSystemInfo.fromPartial(object.nodeInfo)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseNodeSystemInfo(): NodeSystemInfo {
+  return {
+    kernelVersion: undefined,
+    osImage: undefined,
+    operatingSystem: undefined,
+    architecture: undefined,
+    _unknownFields: {},
+  };
+}
+
+export const NodeSystemInfo: MessageFns<NodeSystemInfo> = {
+  encode(message: NodeSystemInfo, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kernelVersion !== undefined) {
+      writer.uint32(10).string(message.kernelVersion);
+    }
+    if (message.osImage !== undefined) {
+      writer.uint32(18).string(message.osImage);
+    }
+    if (message.operatingSystem !== undefined) {
+      writer.uint32(26).string(message.operatingSystem);
+    }
+    if (message.architecture !== undefined) {
+      writer.uint32(34).string(message.architecture);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NodeSystemInfo {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNodeSystemInfo();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kernelVersion = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.osImage = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.operatingSystem = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.architecture = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<NodeSystemInfo>): NodeSystemInfo {
+    return NodeSystemInfo.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<NodeSystemInfo>): NodeSystemInfo {
+    const message = createBaseNodeSystemInfo();
+    message.kernelVersion = object.kernelVersion ?? undefined;
+    message.osImage = object.osImage ?? undefined;
+    message.operatingSystem = object.operatingSystem ?? undefined;
+    message.architecture = object.architecture ?? undefined;
     return message;
   },
 };

@@ -12,6 +12,7 @@ import { Namespace } from "./namespace";
 import { NetworkPolicy } from "./network_policy";
 import { Node } from "./node";
 import { Pod } from "./pod";
+import { Endpoints, EndpointSlice, Service } from "./service";
 
 /** One object of any kind. */
 
@@ -46,7 +47,19 @@ export interface Object {
     | NetworkPolicy
     | undefined;
   /** k8s.ovn.org/v1 EgressFirewall. */
-  egressFirewall?: EgressFirewall | undefined;
+  egressFirewall?:
+    | EgressFirewall
+    | undefined;
+  /** v1 Service. */
+  service?:
+    | Service
+    | undefined;
+  /** discovery.k8s.io/v1 EndpointSlice. */
+  endpointSlice?:
+    | EndpointSlice
+    | undefined;
+  /** v1 Endpoints. */
+  endpoints?: Endpoints | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -60,6 +73,9 @@ function createBaseObject(): Object {
     pod: undefined,
     networkPolicy: undefined,
     egressFirewall: undefined,
+    service: undefined,
+    endpointSlice: undefined,
+    endpoints: undefined,
     _unknownFields: {},
   };
 }
@@ -89,6 +105,15 @@ export const Object: MessageFns<Object> = {
     }
     if (message.egressFirewall !== undefined) {
       EgressFirewall.encode(message.egressFirewall, writer.uint32(66).fork()).join();
+    }
+    if (message.service !== undefined) {
+      Service.encode(message.service, writer.uint32(74).fork()).join();
+    }
+    if (message.endpointSlice !== undefined) {
+      EndpointSlice.encode(message.endpointSlice, writer.uint32(82).fork()).join();
+    }
+    if (message.endpoints !== undefined) {
+      Endpoints.encode(message.endpoints, writer.uint32(90).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -178,6 +203,30 @@ export const Object: MessageFns<Object> = {
             message.egressFirewall = EgressFirewall.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.service = Service.decode(reader, reader.uint32());
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.endpointSlice = EndpointSlice.decode(reader, reader.uint32());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.endpoints = Endpoints.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -222,6 +271,15 @@ export const Object: MessageFns<Object> = {
       : undefined;
     message.egressFirewall = (object.egressFirewall !== undefined && object.egressFirewall !== null)
       ? EgressFirewall.fromPartial(object.egressFirewall)
+      : undefined;
+    message.service = (object.service !== undefined && object.service !== null)
+      ? Service.fromPartial(object.service)
+      : undefined;
+    message.endpointSlice = (object.endpointSlice !== undefined && object.endpointSlice !== null)
+      ? EndpointSlice.fromPartial(object.endpointSlice)
+      : undefined;
+    message.endpoints = (object.endpoints !== undefined && object.endpoints !== null)
+      ? Endpoints.fromPartial(object.endpoints)
       : undefined;
     return message;
   },

@@ -37,9 +37,9 @@ export const MatrixCell = {
   MATRIX_CELL_ALLOW: "MATRIX_CELL_ALLOW",
   /** MATRIX_CELL_DROP - Connections are dropped. */
   MATRIX_CELL_DROP: "MATRIX_CELL_DROP",
-  /** MATRIX_CELL_REJECT - Connections are answered with a reset or an error. */
+  /** MATRIX_CELL_REJECT - Connections are answered with a reset or an error: a Service has no endpoint. */
   MATRIX_CELL_REJECT: "MATRIX_CELL_REJECT",
-  /** MATRIX_CELL_MIXED - It depends on something that the question leaves open. */
+  /** MATRIX_CELL_MIXED - It depends on the endpoint that a Service chooses. */
   MATRIX_CELL_MIXED: "MATRIX_CELL_MIXED",
   /** MATRIX_CELL_SELF - A pod and itself. */
   MATRIX_CELL_SELF: "MATRIX_CELL_SELF",
@@ -168,8 +168,10 @@ export interface MatrixRequest {
   port?:
     | number
     | undefined;
-  /** Only pods of this namespace. Empty: all that the caller may read. */
+  /** Only pods and Services of this namespace. Empty: all that the caller may trace. */
   namespace: string;
+  /** Whether the ports of Services are targets too: each of the protocol, whatever its number. Not with ICMP. */
+  includeServices: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -192,6 +194,8 @@ export interface MatrixTargets {
   sources: number;
   /** The revision that the matrix is about. */
   revision: number;
+  /** svc:NAMESPACE/SERVICE:PORT, sorted; in a row their cells follow those of the pods. */
+  services: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -199,7 +203,7 @@ export interface MatrixTargets {
 export interface MatrixRow {
   /** NAMESPACE/POD. */
   pod: string;
-  /** One for each target, in their order. */
+  /** One for each target, in their order: the pods, then the services. */
   cells: MatrixCell[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -658,7 +662,13 @@ export const QuestionFault: MessageFns<QuestionFault> = {
 };
 
 function createBaseMatrixRequest(): MatrixRequest {
-  return { protocol: Protocol.PROTOCOL_UNSPECIFIED, port: undefined, namespace: "", _unknownFields: {} };
+  return {
+    protocol: Protocol.PROTOCOL_UNSPECIFIED,
+    port: undefined,
+    namespace: "",
+    includeServices: false,
+    _unknownFields: {},
+  };
 }
 
 export const MatrixRequest: MessageFns<MatrixRequest> = {
@@ -671,6 +681,9 @@ export const MatrixRequest: MessageFns<MatrixRequest> = {
     }
     if (message.namespace !== "") {
       writer.uint32(26).string(message.namespace);
+    }
+    if (message.includeServices !== false) {
+      writer.uint32(32).bool(message.includeServices);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -720,6 +733,14 @@ export const MatrixRequest: MessageFns<MatrixRequest> = {
             message.namespace = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.includeServices = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -748,6 +769,7 @@ export const MatrixRequest: MessageFns<MatrixRequest> = {
     message.protocol = object.protocol ?? Protocol.PROTOCOL_UNSPECIFIED;
     message.port = object.port ?? undefined;
     message.namespace = object.namespace ?? "";
+    message.includeServices = object.includeServices ?? false;
     return message;
   },
 };
@@ -838,7 +860,7 @@ export const MatrixResponse: MessageFns<MatrixResponse> = {
 };
 
 function createBaseMatrixTargets(): MatrixTargets {
-  return { pods: [], sources: 0, revision: 0, _unknownFields: {} };
+  return { pods: [], sources: 0, revision: 0, services: [], _unknownFields: {} };
 }
 
 export const MatrixTargets: MessageFns<MatrixTargets> = {
@@ -851,6 +873,9 @@ export const MatrixTargets: MessageFns<MatrixTargets> = {
     }
     if (message.revision !== 0) {
       writer.uint32(24).int64(message.revision);
+    }
+    for (const v of message.services) {
+      writer.uint32(34).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -900,6 +925,14 @@ export const MatrixTargets: MessageFns<MatrixTargets> = {
             message.revision = longToNumber(reader.int64());
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.services.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -928,6 +961,7 @@ export const MatrixTargets: MessageFns<MatrixTargets> = {
     message.pods = object.pods?.map((e) => e) || [];
     message.sources = object.sources ?? 0;
     message.revision = object.revision ?? 0;
+    message.services = object.services?.map((e) => e) || [];
     return message;
   },
 };
@@ -1287,7 +1321,10 @@ export const TraceServiceService = {
     responseSerialize: (value: TraceManyResponse): Buffer => Buffer.from(TraceManyResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): TraceManyResponse => TraceManyResponse.decode(value),
   },
-  /** Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source. */
+  /**
+   * Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+   * each source.
+   */
   matrix: {
     path: "/ovnk_api.v1.TraceService/Matrix" as const,
     requestStream: false as const,
@@ -1314,7 +1351,10 @@ export interface TraceServiceServer extends UntypedServiceImplementation {
   trace: handleUnaryCall<TraceRequest, TraceResponse>;
   /** The same for many; answers come in the order of the questions. */
   traceMany: handleBidiStreamingCall<TraceManyRequest, TraceManyResponse>;
-  /** Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source. */
+  /**
+   * Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+   * each source.
+   */
   matrix: handleServerStreamingCall<MatrixRequest, MatrixResponse>;
   /** What would change if some objects were applied and others deleted. */
   diff: handleUnaryCall<DiffRequest, DiffResponse>;
@@ -1344,7 +1384,10 @@ export interface TraceServiceClient extends Client {
     metadata: Metadata,
     options?: Partial<CallOptions>,
   ): ClientDuplexStream<TraceManyRequest, TraceManyResponse>;
-  /** Who may talk to whom: every pair of pods on one port. First the targets, then one row for each source. */
+  /**
+   * Who may talk to whom: every pair of pods on one port, and every pod and Service. First the targets, then one row for
+   * each source.
+   */
   matrix(request: MatrixRequest, options?: Partial<CallOptions>): ClientReadableStream<MatrixResponse>;
   matrix(
     request: MatrixRequest,

@@ -378,7 +378,10 @@ export function transportToNumber(object: Transport): number {
 export interface Question {
   /** Where it starts: NAMESPACE/POD or an address. */
   source: string;
-  /** Where it goes: NAMESPACE/POD[:PORT] or ADDRESS[:PORT]; an IPv6 address with a port stands in brackets. */
+  /**
+   * Where it goes: NAMESPACE/POD[:PORT], ADDRESS[:PORT] (an IPv6 address with a port stands in brackets), or
+   * svc:NAMESPACE/SERVICE[:PORT] with a port's number or name.
+   */
   target: string;
   /** The protocol. */
   protocol: Protocol;
@@ -407,8 +410,64 @@ export interface Answer {
   incomplete: string[];
   /** The revision that the answer is about. */
   revision: number;
-  /** Whether parts of the reason, legs or steps are left out, because the caller may not read what they are about. */
+  /** Whether parts of the answer are left out, because the caller may not read what they are about. */
   isRedacted: boolean;
+  /** Pods that hear what is sent to a multicast group, if they joined it, by node and name. */
+  receivers: Receiver[];
+  /**
+   * Set where the connection is one to a Service: who may answer it. The verdict is then that of all of them, and MIXED
+   * where they differ. Unset where the caller may not read the Service.
+   */
+  loadBalancer: LoadBalancing | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What a Service does with a connection. */
+export interface LoadBalancing {
+  /** ADDRESS:PORT that is asked; an IPv6 address stands in brackets. */
+  vip: string;
+  /** The Service that answers there. */
+  service:
+    | ObjectReference
+    | undefined;
+  /** Endpoints that the connection may be sent to, for each gateway that it may enter by. None: it is rejected. */
+  backends: Backend[];
+  /** ADDRESS:PORT of the only endpoint; empty where there is a choice or none. */
+  chosen: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What happens to connections that a Service sends to one endpoint. */
+export interface Backend {
+  /** ADDRESS:PORT; an IPv6 address stands in brackets. */
+  target: string;
+  /** The pod that has the address; unset where no pod has it. */
+  pod:
+    | ObjectReference
+    | undefined;
+  /** The node that has the endpoint; empty where that is not known or the caller may not read it. */
+  node: string;
+  /** The node whose gateway chooses the endpoint; empty for connections from inside, and where the caller may not read it. */
+  entry: string;
+  /** What happens. */
+  verdict: Verdict;
+  /** Why, in one sentence. */
+  reason: string;
+  /** The way that the connection takes. */
+  path: PathKind;
+  /** Whether target, pod, node, entry or reason is left out, because the caller may not read what it is about. */
+  isRedacted: boolean;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** A pod that hears what is sent to a multicast group. */
+export interface Receiver {
+  /** Its namespace. */
+  namespace: string;
+  /** Its name. */
+  name: string;
+  /** The node that it runs on; empty where the caller may not read that. */
+  node: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -584,6 +643,8 @@ function createBaseAnswer(): Answer {
     incomplete: [],
     revision: 0,
     isRedacted: false,
+    receivers: [],
+    loadBalancer: undefined,
     _unknownFields: {},
   };
 }
@@ -613,6 +674,12 @@ export const Answer: MessageFns<Answer> = {
     }
     if (message.isRedacted !== false) {
       writer.uint32(64).bool(message.isRedacted);
+    }
+    for (const v of message.receivers) {
+      Receiver.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.loadBalancer !== undefined) {
+      LoadBalancing.encode(message.loadBalancer, writer.uint32(82).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -702,6 +769,22 @@ export const Answer: MessageFns<Answer> = {
             message.isRedacted = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.receivers.push(Receiver.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.loadBalancer = LoadBalancing.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -735,6 +818,381 @@ export const Answer: MessageFns<Answer> = {
     message.incomplete = object.incomplete?.map((e) => e) || [];
     message.revision = object.revision ?? 0;
     message.isRedacted = object.isRedacted ?? false;
+    message.receivers = object.receivers?.map((e) => Receiver.fromPartial(e)) || [];
+    message.loadBalancer = (object.loadBalancer !== undefined && object.loadBalancer !== null)
+      ? LoadBalancing.fromPartial(object.loadBalancer)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseLoadBalancing(): LoadBalancing {
+  return { vip: "", service: undefined, backends: [], chosen: "", _unknownFields: {} };
+}
+
+export const LoadBalancing: MessageFns<LoadBalancing> = {
+  encode(message: LoadBalancing, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.vip !== "") {
+      writer.uint32(10).string(message.vip);
+    }
+    if (message.service !== undefined) {
+      ObjectReference.encode(message.service, writer.uint32(18).fork()).join();
+    }
+    for (const v of message.backends) {
+      Backend.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.chosen !== "") {
+      writer.uint32(34).string(message.chosen);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LoadBalancing {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLoadBalancing();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.vip = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.service = ObjectReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.backends.push(Backend.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.chosen = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<LoadBalancing>): LoadBalancing {
+    return LoadBalancing.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LoadBalancing>): LoadBalancing {
+    const message = createBaseLoadBalancing();
+    message.vip = object.vip ?? "";
+    message.service = (object.service !== undefined && object.service !== null)
+      ? ObjectReference.fromPartial(object.service)
+      : undefined;
+    message.backends = object.backends?.map((e) => Backend.fromPartial(e)) || [];
+    message.chosen = object.chosen ?? "";
+    return message;
+  },
+};
+
+function createBaseBackend(): Backend {
+  return {
+    target: "",
+    pod: undefined,
+    node: "",
+    entry: "",
+    verdict: Verdict.VERDICT_UNSPECIFIED,
+    reason: "",
+    path: PathKind.PATH_KIND_UNSPECIFIED,
+    isRedacted: false,
+    _unknownFields: {},
+  };
+}
+
+export const Backend: MessageFns<Backend> = {
+  encode(message: Backend, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.target !== "") {
+      writer.uint32(10).string(message.target);
+    }
+    if (message.pod !== undefined) {
+      ObjectReference.encode(message.pod, writer.uint32(18).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    if (message.entry !== "") {
+      writer.uint32(34).string(message.entry);
+    }
+    if (message.verdict !== Verdict.VERDICT_UNSPECIFIED) {
+      writer.uint32(40).int32(verdictToNumber(message.verdict));
+    }
+    if (message.reason !== "") {
+      writer.uint32(50).string(message.reason);
+    }
+    if (message.path !== PathKind.PATH_KIND_UNSPECIFIED) {
+      writer.uint32(56).int32(pathKindToNumber(message.path));
+    }
+    if (message.isRedacted !== false) {
+      writer.uint32(64).bool(message.isRedacted);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Backend {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackend();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.target = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.pod = ObjectReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.entry = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.verdict = verdictFromJSON(reader.int32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.path = pathKindFromJSON(reader.int32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.isRedacted = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Backend>): Backend {
+    return Backend.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Backend>): Backend {
+    const message = createBaseBackend();
+    message.target = object.target ?? "";
+    message.pod = (object.pod !== undefined && object.pod !== null)
+      ? ObjectReference.fromPartial(object.pod)
+      : undefined;
+    message.node = object.node ?? "";
+    message.entry = object.entry ?? "";
+    message.verdict = object.verdict ?? Verdict.VERDICT_UNSPECIFIED;
+    message.reason = object.reason ?? "";
+    message.path = object.path ?? PathKind.PATH_KIND_UNSPECIFIED;
+    message.isRedacted = object.isRedacted ?? false;
+    return message;
+  },
+};
+
+function createBaseReceiver(): Receiver {
+  return { namespace: "", name: "", node: "", _unknownFields: {} };
+}
+
+export const Receiver: MessageFns<Receiver> = {
+  encode(message: Receiver, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Receiver {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReceiver();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Receiver>): Receiver {
+    return Receiver.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Receiver>): Receiver {
+    const message = createBaseReceiver();
+    message.namespace = object.namespace ?? "";
+    message.name = object.name ?? "";
+    message.node = object.node ?? "";
     return message;
   },
 };

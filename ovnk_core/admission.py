@@ -1,0 +1,94 @@
+"""What a cluster in force does not admit, though each object is sound by itself.
+
+Networks that contradict each other, what is not for this platform or comes after the installation, and DNS names that
+nobody could ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ovnk_core.allocate.settling import Edits, after
+from ovnk_core.engine.engine import Engine
+from ovnk_core.errors import LimitError, ObjectError, SchemaError
+from ovnk_core.ingest.installation import installation_errors
+from ovnk_core.ingest.outcome import Item
+from ovnk_core.ingest.parse_network import network_conflicts
+from ovnk_core.model.cluster import ClusterNetwork, Infrastructure, NetworkOperator, effective_network
+from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
+from ovnk_core.model.tables import (
+    CLUSTER,
+    INFRASTRUCTURE,
+    INSTALL_DECISION,
+    NETWORK,
+    NETWORK_OPERATOR,
+    OBJECT_TABLES,
+)
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.topology.place import SETTINGS
+
+NETWORK_KINDS = ("Network", "NetworkOperator")
+
+
+def inadmissible(engine: Engine, put: Iterable[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+    """Why objects cannot be accepted here; nothing about those that can."""
+    put = tuple(put)
+    networks = [item for item in put if item.ref.kind in NETWORK_KINDS]
+    conflicts = _contradictions(engine, networks) if networks else ()
+    found: dict[ObjectRef, tuple[ObjectError, ...]] = {item.ref: conflicts for item in networks if conflicts}
+    found |= _unfit(engine, put)
+    if not engine.rows(SETTINGS)[CLUSTER].has_dns_feed:
+        for item in put:
+            if isinstance(item.value, EgressFirewall) and (errors := _unanswerable(item, item.value)):
+                found[item.ref] = errors
+    return found
+
+
+def network_after(engine: Engine, edits: Edits) -> ClusterNetwork:
+    """The effective configuration once the edits are in force."""
+    config, operator = after(engine, edits, NETWORK).get(CLUSTER), after(engine, edits, NETWORK_OPERATOR).get(CLUSTER)
+    return effective_network(config, operator, engine.rows(INSTALL_DECISION).get(CLUSTER))
+
+
+def _unfit(engine: Engine, put: tuple[Item, ...]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+    """Where what is installed, or the platform, does not admit the operator's Network. At fault is the Network if
+    it is among the objects, else the Infrastructure that names the platform."""
+    told = {item.ref.kind: item for item in put if item.ref.kind in ("NetworkOperator", "Infrastructure")}
+    if not told:
+        return {}
+    rows = engine.rows
+    blamed = told.get("NetworkOperator") or told["Infrastructure"]
+    operator = blamed.value if isinstance(blamed.value, NetworkOperator) else rows(NETWORK_OPERATOR).get(CLUSTER)
+    platform = told["Infrastructure"].value if "Infrastructure" in told else rows(INFRASTRUCTURE).get(CLUSTER)
+    if operator is None:
+        return {}
+    word = (platform.platform if isinstance(platform, Infrastructure) else "") or rows(SETTINGS)[CLUSTER].platform
+    errors = installation_errors(operator, rows(INSTALL_DECISION).get(CLUSTER), platform=word, source=blamed.source)
+    return {blamed.ref: errors} if errors else {}
+
+
+def _contradictions(engine: Engine, touched: list[Item]) -> tuple[ObjectError, ...]:
+    edits: Edits = {}
+    for item in touched:
+        edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
+    source = str(touched[0].source)
+    conflicts = network_conflicts(network_after(engine, edits))
+    return tuple(LimitError(conflict, kind="Network", name="cluster", source=source) for conflict in conflicts)
+
+
+def _unanswerable(item: Item, firewall: EgressFirewall) -> tuple[ObjectError, ...]:
+    """Rules on DNS names nobody can ask for."""
+    named = [(index, rule.to) for index, rule in enumerate(firewall.rules) if isinstance(rule.to, DnsName)]
+    return tuple(
+        SchemaError(
+            "a wildcard cannot be asked of a DNS server, only a resolver feed can answer it",
+            kind=item.ref.kind,
+            name=str(item.ref.key),
+            path=f"spec.egress[{index}].to.dnsName",
+            value=to.name,
+            fix="name the hosts one by one",
+            source=item.source.at("spec", "egress", index, "to", "dnsName"),
+        )
+        for index, to in named
+        if to.is_wildcard
+    )

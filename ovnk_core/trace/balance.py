@@ -1,0 +1,199 @@
+"""Where a packet meets a Service, what becomes of it there, and one answer out of what becomes of it at each endpoint.
+
+A pod's packet is balanced on its node's switch; everybody else's on the gateway router of the node that it enters by:
+the one whose node port is asked, and for an address that every gateway answers to, any of them. A node asks its own
+gateway, behind its masquerade address. Only the first packet of a connection is balanced: the others follow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from ovnk_core.features.services.endpoints import Target
+from ovnk_core.features.services.verdict import Balanced, Door, Side, judge
+from ovnk_core.model.cluster import MASQUERADE
+from ovnk_core.terms.address import Address
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.struct import Value
+from ovnk_core.topology.gateway import MASQUERADE_HOST
+from ovnk_core.topology.place import NodePlace
+from ovnk_core.trace.question import Answer, BackendAnswer, LoadBalancing, Question, Step, Verdict
+from ovnk_core.trace.scene import End, Ends, Scene
+
+STAGE = "load-balancer"
+
+
+class Meeting(Value, frozen=True, kw_only=True):
+    """A packet from ``source`` at a ``door``, on the switch or the gateway of a node."""
+
+    door: Door
+    source: End
+    side: Side
+    place: NodePlace
+    balanced: Balanced
+
+
+class Outcome(Value, frozen=True, kw_only=True):
+    """What happens after one meeting; ``target`` None: nobody was chosen, ``answer`` says why."""
+
+    meeting: Meeting
+    target: Target | None
+    answer: Answer
+
+
+def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
+    """Where a packet meets a Service first: one place, or any of several. Empty: nowhere."""
+    source, target = ends.source, ends.target
+    if question.state != "new" or source.kind == "windows":
+        return ()
+    if source.kind == "pod":
+        place = scene.places[source.node]
+        found = _meeting(scene, question, target.address, source=source, side="switch", place=place)
+        return (found,) if found is not None else ()
+    if source.kind == "node":
+        # A host that asks another node's port goes there by itself, under its own address.
+        is_away = target.kind == "node" and target.node != source.node
+        entries = [scene.places[target.node if is_away else source.node]]
+        own = MASQUERADE[target.address.family].at(MASQUERADE_HOST)
+        uplink = _uplink(scene, source.node, target.address) or source.address
+        seen = End(kind="external", address=uplink if is_away else own, label=source.label)
+    else:
+        entries = [scene.places[target.node]] if target.kind == "node" else list(scene.places.values())
+        seen = source
+    gateways = sorted((place for place in entries if place.has_gateway), key=lambda place: place.name)
+    found_at = (_meeting(scene, question, target.address, source=seen, side="gateway", place=g) for g in gateways)
+    return tuple(each for each in found_at if each is not None)
+
+
+def beyond(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
+    """Where a pod's packet that left for another node's address meets that node's port."""
+    source, target = ends.source, ends.target
+    if question.state != "new" or source.kind != "pod" or target.kind != "node" or target.node == source.node:
+        return ()
+    place, uplink = scene.places[target.node], _uplink(scene, source.node, target.address)
+    if uplink is None or not place.has_gateway or target.address in place.management:
+        return ()
+    seen = End(kind="external", address=uplink, label=source.label)
+    found = _meeting(scene, question, target.address, source=seen, side="gateway", place=place)
+    return (found,) if found is not None else ()
+
+
+def _meeting(
+    scene: Scene, question: Question, address: Address, *, source: End, side: Side, place: NodePlace
+) -> Meeting | None:
+    door = scene.doors.at(question, address, place.hosts)
+    if door is None:
+        return None
+    balanced = judge(door, scene.doors.backends(door.service), side, place.name)
+    return Meeting(door=door, source=source, side=side, place=place, balanced=balanced)
+
+
+def _uplink(scene: Scene, node: str, target: Address) -> Address | None:
+    """The address under which a node reaches others."""
+    return next((each.address for each in scene.places[node].external if each.family == target.family), None)
+
+
+def chosen_end(scene: Scene, meeting: Meeting, target: Target) -> Ends:
+    """The ends of a packet after an endpoint was chosen for it."""
+    near = meeting.place.name
+    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near))
+
+
+def balancing_step(scene: Scene, meeting: Meeting) -> Step:
+    """What the Service decides at one place."""
+    key = meeting.door.service.key
+    ref = ObjectRef("Service", key.namespace, key.name)
+    where = scene.cluster.sources.get(ref)
+    return Step(
+        stage=STAGE,
+        verdict="allow" if meeting.balanced.targets else "reject",
+        text=meeting.balanced.text,
+        object=ref,
+        source=str(where) if where is not None else "",
+    )
+
+
+def rejected(meeting: Meeting) -> Outcome:
+    """A connection that nobody is there for."""
+    reason = meeting.balanced.text
+    answer = Answer(verdict="reject", reason=reason, path="external" if meeting.side == "gateway" else "same-node")
+    return Outcome(meeting=meeting, target=None, answer=answer)
+
+
+def combined(scene: Scene, outcomes: tuple[Outcome, ...], before: Answer | None = None) -> Answer:
+    """One answer for a connection that may be any of the outcomes. ``before``: what it passed on its way there.
+
+    With one outcome its way is the answer's. With several that differ the verdict is mixed; steps are those of all.
+    """
+    verdicts = {each.answer.verdict for each in outcomes}
+    verdict: Verdict = verdicts.pop() if len(verdicts) == 1 else "mixed"
+    first = outcomes[0]
+    balancing = _listed(scene, outcomes)
+    decided = (balancing_step(scene, each.meeting) for each in outcomes)
+    steps = (*(before.steps if before else ()), *decided, *(step for each in outcomes for step in each.answer.steps))
+    if len(outcomes) == 1:
+        legs = (*(before.legs if before else ()), *first.answer.legs)
+    else:
+        legs = before.legs if before else ()
+    incomplete = (
+        *(before.incomplete if before else ()),
+        *(name for each in outcomes for name in each.answer.incomplete),
+    )
+    return Answer(
+        verdict=verdict,
+        reason=_reason(verdict, outcomes),
+        path=before.path if before else first.answer.path,
+        legs=legs,
+        steps=tuple(dict.fromkeys(steps)),
+        incomplete=tuple(dict.fromkeys(incomplete)),
+        load_balancer=balancing,
+    )
+
+
+def _listed(scene: Scene, outcomes: Iterable[Outcome]) -> LoadBalancing:
+    found = tuple(_backend(scene, each, each.target) for each in outcomes if each.target is not None)
+    door = next(iter(outcomes)).meeting.door
+    reached = {each.target for each in found}
+    return LoadBalancing(
+        vip=str(door.vip),
+        service=door.service.key,
+        backends=found,
+        chosen=reached.pop() if len(reached) == 1 else "",
+    )
+
+
+def _backend(scene: Scene, each: Outcome, target: Target) -> BackendAnswer:
+    end = scene.end_of_address(target.address, each.meeting.place.name)
+    return BackendAnswer(
+        target=str(target),
+        verdict=each.answer.verdict,
+        reason=each.answer.reason,
+        path=each.answer.path,
+        pod=end.endpoint.key if end.endpoint is not None else None,
+        node=end.node,
+        entry=each.meeting.place.name if each.meeting.side == "gateway" else "",
+    )
+
+
+def _reason(verdict: Verdict, outcomes: tuple[Outcome, ...]) -> str:
+    """The sentence about the Service, and what follows from it; where that differs, for each endpoint."""
+    heads = dict.fromkeys(each.meeting.balanced.text for each in outcomes)
+    if verdict == "reject":
+        return "; ".join(heads)
+    tails = dict.fromkeys(each.answer.reason for each in outcomes)
+    if len(tails) == 1:
+        return "; ".join((*heads, *tails))
+    lines = (
+        f"{each.target if each.target is not None else 'nobody'}"
+        + (f" by the gateway of {each.meeting.place.name}" if each.meeting.side == "gateway" else "")
+        + f": {each.answer.verdict}, {each.answer.reason}"
+        for each in outcomes
+    )
+    return "; ".join((*heads, *dict.fromkeys(lines)))
+
+
+def onward(question: Question, target: Target) -> Question:
+    """The question as it goes on after balancing."""
+    return replace(question, target=target.address, port=target.port)

@@ -1,0 +1,89 @@
+"""What nodes and pods are told of their place: lists, and a watch for whoever writes it back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from ovnk_api.v1 import output_service_pb2 as pb
+from ovnk_api.v1 import output_service_pb2_grpc
+
+from ovnk_core.errors import SchemaError
+from ovnk_core.ingest.text import show
+from ovnk_core.keeper.keeper import Keeper
+from ovnk_core.runtime.broadcast import Event
+from ovnk_core.terms.name import ObjectRef
+from ovnk_core.topology.annotations import TOLD, Told
+from ovnk_server import access
+from ovnk_server.access import Verb
+from ovnk_server.convert import page_size, reference
+
+Wanted = Callable[[ObjectRef], bool]
+
+
+class OutputService(output_service_pb2_grpc.OutputServiceServicer):
+    """See ``output_service.proto``. Whoever may list an object may hear what it is told."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def ListOutputs(self, request: pb.ListOutputsRequest, context: Any) -> pb.ListOutputsResponse:
+        kinds, is_wanted = _asked("list", request.kind, request.namespace)
+        limit, plane = page_size(request.page_size), self._keeper.plane
+        refs = (ObjectRef(kind, key.namespace, key.name) for kind in kinds for key in sorted(plane.told(kind)))
+        # A name is a place to go on at, whatever became of the others meanwhile; Node comes before Pod.
+        rest = (ref for ref in refs if is_wanted(ref) and _token(ref) > request.page_token)
+        page = [ref for ref, _ in zip(rest, range(limit + 1), strict=False)]
+        return pb.ListOutputsResponse(
+            outputs=[_output(ref, plane.told(ref.kind)[ref.key]) for ref in page[:limit]],
+            next_page_token=_token(page[limit - 1]) if len(page) > limit else "",
+            revision=self._keeper.revision,
+        )
+
+    async def WatchOutputs(
+        self, request: pb.WatchOutputsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchOutputsResponse]:
+        kinds, is_wanted = _asked("watch", request.kind, request.namespace)
+        async with aclosing(self._keeper.plane.watch_told(kinds)) as events:
+            async for event in events:
+                if event.ref is None or is_wanted(event.ref):
+                    yield self._response(event)
+
+    def _response(self, event: Event) -> pb.WatchOutputsResponse:
+        if event.type == "synced":
+            return pb.WatchOutputsResponse(synced=pb.OutputsSynced(revision=self._keeper.revision))
+        if event.ref is None:
+            return pb.WatchOutputsResponse(resync=pb.OutputsResync())
+        if event.told is None:
+            return pb.WatchOutputsResponse(removed=reference(event.ref))
+        return pb.WatchOutputsResponse(changed=_output(event.ref, event.told))
+
+
+def _asked(verb: Verb, kind: str, namespace: str) -> tuple[tuple[str, ...], Wanted]:
+    """Kinds, and which of their objects the caller asks for and may know. Raises SchemaError, PermissionDenied."""
+    if kind and kind not in TOLD:
+        raise SchemaError("nothing is told to such objects", path="kind", value=show(kind), fix="write Node or Pod")
+    kinds = (kind,) if kind else tuple(TOLD)
+    who = access.caller()
+    if namespace:
+        kinds = tuple(each for each in kinds if each != "Node")
+        for each in kinds:
+            who.require(verb, each, namespace)
+    sees = who.visible(verb)
+    return kinds, lambda ref: namespace in ("", ref.namespace) and sees(ref)
+
+
+def _token(ref: ObjectRef) -> str:
+    # Sorts as kinds, then namespaces, then names do: no name holds a character below the separator.
+    return "\x1f".join((ref.kind, ref.namespace, ref.name))
+
+
+def _output(ref: ObjectRef, told: Told) -> pb.Output:
+    return pb.Output(
+        reference=reference(ref),
+        annotations=dict(told.annotations),
+        geneve_port=told.geneve_port,
+        vxlan_port=told.vxlan_port,
+        mtu=told.mtu_bytes,
+    )
