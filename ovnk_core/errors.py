@@ -33,6 +33,7 @@ Rules never catch. Raise at the door, handle in the shell, translate at the edge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class OvnkError(Exception):
@@ -41,12 +42,26 @@ class OvnkError(Exception):
     is_usage = False
 
 
+class Mention(NamedTuple):
+    """Another object that a reason names, and the words it is named by: ``pod team-a/web``."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def text(self) -> str:
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.kind.lower()} {place}{self.name}"
+
+
 class ObjectError(OvnkError):
     """One thing wrong with one declared object.
 
     ``path`` is the field path as a user writes it (``spec.ingress[0].ports[1].port``), ``source`` is where
     the field stands (``FILE:LINE`` or ``FILE#/json/pointer``). ``reason`` says what is wrong and ``fix`` what
-    to write instead; ``value`` is the offending text, cut to a readable length.
+    to write instead; ``value`` is the offending text, cut to a readable length. ``mentions``: the other objects that
+    ``reason`` names, so that whoever may not know of them can be told without.
     """
 
     def __init__(
@@ -59,9 +74,10 @@ class ObjectError(OvnkError):
         value: str = "",
         fix: str = "",
         source: str = "",
+        mentions: tuple[Mention, ...] = (),
     ) -> None:
         self.kind, self.name, self.path = kind, name, path
-        self.value, self.reason, self.fix, self.source = value, reason, fix, source
+        self.value, self.reason, self.fix, self.source, self.mentions = value, reason, fix, source, mentions
         super().__init__(str(self))
 
     def at(self, source: str) -> ObjectError:
@@ -74,6 +90,7 @@ class ObjectError(OvnkError):
             value=self.value,
             fix=self.fix,
             source=source,
+            mentions=self.mentions,
         )
 
     def __str__(self) -> str:

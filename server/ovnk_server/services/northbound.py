@@ -170,7 +170,7 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
         wanted = Filter(
             kinds=kinds, namespace=request.namespace or None, name=request.name, spaces=("object", "refused")
         )
-        hearing = Hearing(keeper, who)
+        hearing = Hearing(who)
         sees, left, token = who.visible("list"), page_size(request.page_size), request.page_token
         found: list[pb.ObjectConditions] = []
         revision = 0

@@ -172,7 +172,7 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
         rows = await anyio.to_thread.run_sync(
             lambda: readable(compared.operations, owners_of(before.cluster, after), sees)
         )
-        told, hides_objects = Hearing(keeper, who).results(done.results, [*refs, *gone])
+        told, hides_objects = Hearing(who).results(done.results, [*refs, *gone])
         rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections)
         return pb.DiffResponse(
             objects=object_changes(told),

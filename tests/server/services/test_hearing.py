@@ -123,7 +123,7 @@ async def test_texts_do_not_name_what_their_reader_may_not_know(stand: Stand, ap
     else:
         await apply(api, other)
         done = await apply(ann, mine)
-        assert done.results[0].warnings == ["its address is held by pod (one you may not read)"]
+        assert done.results[0].warnings == ["its address is held by a pod that you may not read"]
     asked = nb.GetConditionsRequest(kind="Pod", namespace="shop", name="web")
     (found,) = (await ann.northbound.GetConditions(asked)).objects
     texts = [each.message for each in found.conditions if each.message]
