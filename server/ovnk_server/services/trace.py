@@ -173,7 +173,8 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
             lambda: readable(compared.operations, owners_of(before.cluster, after), sees)
         )
         told, hides_objects = Hearing(who).results(done.results, [*refs, *gone])
-        rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections)
+        hosts = {**Scene(before.cluster).hosts, **Scene(after).hosts}
+        rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections, hosts)
         return pb.DiffResponse(
             objects=object_changes(told),
             rules=rules[0],
