@@ -9,6 +9,7 @@ A connection is used until it fails and then thrown away; ``cluster`` opens the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -74,6 +75,8 @@ class Connection:
     ) -> None:
         self.remote = remote
         self.failure = ""
+        self.heard_s = 0.0
+        """When anything was last received, in Unix seconds; 0: nothing yet."""
         self.is_in_doubt = False
         self.closed = asyncio.Event()
         self._reader, self._writer = streams
@@ -116,7 +119,7 @@ class Connection:
                 self._waiting_since, self._grace_s = None, 0.0
                 if not chunk:
                     return self._end("the server closed the connection")
-                self._is_unheard_tls = False
+                self._is_unheard_tls, self.heard_s = False, time.time()
                 for message in framer.feed(chunk):
                     await breathe(message)
                     envelope = decode_envelope(message)
