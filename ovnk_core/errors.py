@@ -8,7 +8,10 @@ OvnkError
 │  └─ CapacityError       subnets or addresses exhausted, for this object
 ├─ Refusal                a request, for the object errors it carries
 ├─ NotFound, Exists       no such object; one too many
-├─ Conflict               a name or version held by somebody else
+├─ Conflict               a name held by somebody else
+│  ├─ Outdated            an edit that is based on an older state
+│  └─ Contended           others were faster every time
+├─ IdReused               a request id that stands for another request already
 ├─ SouthError             the northbound database
 │  ├─ Unreachable         no connection, or none in time
 │  ├─ Rejected            the server refused one operation of a transaction
@@ -22,7 +25,8 @@ OvnkError
 │  ├─ StoreCorrupt        what is there cannot be read as a log
 │  ├─ QuotaError          larger than the store can take; nothing was changed
 │  ├─ Superseded          somebody else was faster, or our turn as the writer is over
-│  └─ Compacted           a revision older than the history that is kept
+│  ├─ Compacted           a revision older than the history that is kept
+│  └─ InFuture            a revision that no commit has had yet
 ├─ NotWriter              another server has the turn, and only that one can do it
 ├─ GuardError             a safety limit stopped a write (mass delete, empty input)
 └─ BugError               ours: RuleFault, FloorError, KeyClash, Divergence
@@ -134,7 +138,21 @@ class Refusal(OvnkError):
 
 
 class Conflict(OvnkError):
-    """A name or a version is held by somebody else."""
+    """A name is held by somebody else."""
+
+
+class Outdated(Conflict):
+    """An edit is based on a version that is not the present one."""
+
+
+class Contended(Conflict):
+    """Others were faster every time. Nothing was changed."""
+
+    retry_after_s = 0.0
+
+
+class IdReused(OvnkError):
+    """A request id stands for another request already: to try again cannot help."""
 
 
 class SouthError(OvnkError):
@@ -215,15 +233,20 @@ class Superseded(StoreError):
 
 
 class Compacted(StoreError):
-    """A revision outside the history that is kept: older than ``oldest``, or (of a store that was put back) newer than
-    ``newest``. Whoever asked has to start from a snapshot."""
+    """A revision older than ``oldest``, the first that is kept. Whoever asked has to start from a snapshot."""
 
-    def __init__(self, revision: int, oldest: int, newest: int | None = None) -> None:
-        self.revision, self.oldest, self.newest = revision, oldest, newest
-        if newest is not None and revision > newest:
-            super().__init__(f"there is no revision {revision} yet; the newest is {newest}")
-        else:
-            super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+    def __init__(self, revision: int, oldest: int) -> None:
+        self.revision, self.oldest = revision, oldest
+        super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+
+
+class InFuture(StoreError):
+    """A revision newer than ``newest``: of a store that was put back, or of another one. Whoever asked has to start
+    from a snapshot."""
+
+    def __init__(self, revision: int, newest: int) -> None:
+        self.revision, self.newest = revision, newest
+        super().__init__(f"there is no revision {revision} yet; the newest is {newest}")
 
 
 class NotWriter(OvnkError):
