@@ -260,11 +260,11 @@ async def test_silent_server_is_noticed_and_left(own_server: OvsdbServer) -> Non
     await asyncio.sleep(0.7)
     await nb.transact([address_set("alive")])
     own_server.suspend()
-    waiting = asyncio.create_task(nb.transact([address_set("s")], timeout_s=20))
+    waiting = asyncio.create_task(nb.transact([address_set("s")], timeout_s=60))
     started = time.monotonic()
     with pytest.raises(UnknownOutcome, match="no answer for"):
         await waiting
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
     own_server.resume()
     await current(nb)
     await nb.transact([address_set("again")])
