@@ -5,7 +5,8 @@
         '{"reference": {"kind": "Namespace", "name": "shop"}}'
 
 Without a method it lists all of them. Each argument after the method is one request as JSON, each line of output one
-answer. Needs grpcio, grpcio-reflection and protobuf; the same steps work in every language that has these three.
+answer. What fails is one line on stderr and exit status 1. Needs grpcio, grpcio-reflection and protobuf; the same steps
+work in every language that has these three.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import grpc
 from google.protobuf.descriptor_pool import DescriptorPool
-from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message_factory import GetMessageClass
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
@@ -34,7 +35,7 @@ def methods(channel: grpc.Channel) -> Iterator[str]:
 
 
 def call(channel: grpc.Channel, method: str, requests: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The answers of one method, as they come. Raises grpc.RpcError, KeyError for an unknown service."""
+    """The answers of one method, as they come. Raises grpc.RpcError, KeyError (no such method), ParseError."""
     service, _, name = method.partition("/")
     pool = DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
     found = pool.FindServiceByName(service).methods_by_name[name]
@@ -51,15 +52,27 @@ def call(channel: grpc.Channel, method: str, requests: list[dict[str, Any]]) -> 
         yield MessageToDict(answer)
 
 
-def main(address: str, *words: str) -> None:
-    """Print methods, or the answers of one."""
+def main(address: str, method: str = "", *requests: str) -> str:
+    """Print methods, or the answers of one; what went wrong, if anything."""
     with grpc.insecure_channel(address) as channel:
-        if not words:
-            print(*methods(channel), sep="\n")
-            return
-        for answer in call(channel, words[0], [json.loads(each) for each in words[1:]]):
-            print(json.dumps(answer), flush=True)
+        try:
+            if not method:
+                print(*methods(channel), sep="\n")
+                return ""
+            if not requests:
+                return f"give a request: {method} '{{}}'"
+            for answer in call(channel, method, [json.loads(each) for each in requests]):
+                print(json.dumps(answer), flush=True)
+        except grpc.RpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        except KeyError:
+            return f"no such method: {method}"
+        except ParseError as error:
+            return " ".join(str(error).split())
+        except ValueError as error:
+            return f"not JSON: {error}"
+    return ""
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]) or 0)

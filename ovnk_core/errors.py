@@ -8,7 +8,10 @@ OvnkError
 │  └─ CapacityError       subnets or addresses exhausted, for this object
 ├─ Refusal                a request, for the object errors it carries
 ├─ NotFound, Exists       no such object; one too many
-├─ Conflict               a name or version held by somebody else
+├─ Conflict               a name held by somebody else
+│  ├─ Outdated            an edit that is based on an older state
+│  └─ Contended           others were faster every time
+├─ IdReused               a request id that stands for another request already
 ├─ SouthError             the northbound database
 │  ├─ Unreachable         no connection, or none in time
 │  ├─ Rejected            the server refused one operation of a transaction
@@ -22,7 +25,8 @@ OvnkError
 │  ├─ StoreCorrupt        what is there cannot be read as a log
 │  ├─ QuotaError          larger than the store can take; nothing was changed
 │  ├─ Superseded          somebody else was faster, or our turn as the writer is over
-│  └─ Compacted           a revision older than the history that is kept
+│  ├─ Compacted           a revision older than the history that is kept
+│  └─ InFuture            a revision that no commit has had yet
 ├─ NotWriter              another server has the turn, and only that one can do it
 ├─ GuardError             a safety limit stopped a write (mass delete, empty input)
 └─ BugError               ours: RuleFault, FloorError, KeyClash, Divergence
@@ -33,6 +37,7 @@ Rules never catch. Raise at the door, handle in the shell, translate at the edge
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class OvnkError(Exception):
@@ -41,12 +46,31 @@ class OvnkError(Exception):
     is_usage = False
 
 
+class Mention(NamedTuple):
+    """Another object that a reason names, and the words it is named by: ``pod team-a/web``."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    @property
+    def text(self) -> str:
+        place = f"{self.namespace}/" if self.namespace else ""
+        return f"{self.word} {place}{self.name}"
+
+    @property
+    def word(self) -> str:
+        """What sentences call its kind."""
+        return self.kind.lower() if self.kind in ("Pod", "Node", "Namespace") else self.kind
+
+
 class ObjectError(OvnkError):
     """One thing wrong with one declared object.
 
     ``path`` is the field path as a user writes it (``spec.ingress[0].ports[1].port``), ``source`` is where
     the field stands (``FILE:LINE`` or ``FILE#/json/pointer``). ``reason`` says what is wrong and ``fix`` what
-    to write instead; ``value`` is the offending text, cut to a readable length.
+    to write instead; ``value`` is the offending text, cut to a readable length. ``mentions``: the other objects that
+    ``reason`` names, so that whoever may not know of them can be told without.
     """
 
     def __init__(
@@ -59,9 +83,10 @@ class ObjectError(OvnkError):
         value: str = "",
         fix: str = "",
         source: str = "",
+        mentions: tuple[Mention, ...] = (),
     ) -> None:
         self.kind, self.name, self.path = kind, name, path
-        self.value, self.reason, self.fix, self.source = value, reason, fix, source
+        self.value, self.reason, self.fix, self.source, self.mentions = value, reason, fix, source, mentions
         super().__init__(str(self))
 
     def at(self, source: str) -> ObjectError:
@@ -74,6 +99,7 @@ class ObjectError(OvnkError):
             value=self.value,
             fix=self.fix,
             source=source,
+            mentions=self.mentions,
         )
 
     def __str__(self) -> str:
@@ -117,7 +143,21 @@ class Refusal(OvnkError):
 
 
 class Conflict(OvnkError):
-    """A name or a version is held by somebody else."""
+    """A name is held by somebody else."""
+
+
+class Outdated(Conflict):
+    """An edit is based on a version that is not the present one."""
+
+
+class Contended(Conflict):
+    """Others were faster every time. Nothing was changed."""
+
+    retry_after_s = 0.0
+
+
+class IdReused(OvnkError):
+    """A request id stands for another request already: to try again cannot help."""
 
 
 class SouthError(OvnkError):
@@ -198,15 +238,20 @@ class Superseded(StoreError):
 
 
 class Compacted(StoreError):
-    """A revision outside the history that is kept: older than ``oldest``, or (of a store that was put back) newer than
-    ``newest``. Whoever asked has to start from a snapshot."""
+    """A revision older than ``oldest``, the first that is kept. Whoever asked has to start from a snapshot."""
 
-    def __init__(self, revision: int, oldest: int, newest: int | None = None) -> None:
-        self.revision, self.oldest, self.newest = revision, oldest, newest
-        if newest is not None and revision > newest:
-            super().__init__(f"there is no revision {revision} yet; the newest is {newest}")
-        else:
-            super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+    def __init__(self, revision: int, oldest: int) -> None:
+        self.revision, self.oldest = revision, oldest
+        super().__init__(f"revision {revision} is compacted; the oldest that is kept is {oldest}")
+
+
+class InFuture(StoreError):
+    """A revision newer than ``newest``: of a store that was put back, or of another one. Whoever asked has to start
+    from a snapshot."""
+
+    def __init__(self, revision: int, newest: int) -> None:
+        self.revision, self.newest = revision, newest
+        super().__init__(f"there is no revision {revision} yet; the newest is {newest}")
 
 
 class NotWriter(OvnkError):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from ovnk_core.allocate.nodes import NodeAllocator
 from ovnk_core.allocate.pods import PodAllocator, address_held
 from ovnk_core.allocate.services import ServiceAllocator
-from ovnk_core.errors import ObjectError
+from ovnk_core.errors import Mention, ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.node import Node
@@ -232,13 +232,15 @@ def _namesake(node: Node) -> NamespacedName:
 
 
 def _name_taken(pod: Pod, node: Node) -> ObjectError:
+    other = Mention("Node", "", node.name)
     return ObjectError(
-        f"its port would be called like the uplink port of node {node.name}",
+        f"its port would be called like the uplink port of {other.text}",
         kind="Pod",
         name=str(pod.key),
         path="metadata.name",
         value=pod.name,
         fix="rename the pod or its namespace",
+        mentions=(other,),
     )
 
 

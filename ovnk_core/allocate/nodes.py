@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ovnk_core.allocate.pool import Pool
-from ovnk_core.errors import CapacityError, ObjectError
+from ovnk_core.errors import CapacityError, Mention, ObjectError
 from ovnk_core.model.cluster import JOIN, ClusterNetwork, ClusterNetworkEntry
 from ovnk_core.model.decision import NodeDecision
 from ovnk_core.model.node import OS_LABEL, Node
@@ -188,11 +188,13 @@ def _without_overlay(node: Node) -> ObjectError:
 
 
 def _taken(node: Node, annotation: str, value: str, holder: object) -> ObjectError:
+    other = Mention("Node", "", str(holder))
     return ObjectError(
-        f"is already held by node {holder}",
+        f"is already held by {other.text}",
         kind="Node",
         name=node.name,
         path=f'metadata.annotations["{annotation}"]',
         value=value,
         fix="give the node another value, or remove the annotation to have one allocated",
+        mentions=(other,),
     )

@@ -8,7 +8,7 @@ the newer one has it (by creationTimestamp, then name), the other is refused unt
 from __future__ import annotations
 
 from ovnk_core.allocate.pool import Pool
-from ovnk_core.errors import CapacityError, ObjectError
+from ovnk_core.errors import CapacityError, Mention, ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import NodeDecision, PodDecision
 from ovnk_core.model.pod import Pod
@@ -112,13 +112,14 @@ class PodAllocator:
 
 def address_held(key: NamespacedName, address: Address, holder: object, *, is_newer: bool = False) -> ObjectError:
     """Another pod, or the network itself, has the address that a pod carries."""
-    is_pod = isinstance(holder, NamespacedName)
-    who = f"the newer pod {holder}" if is_newer else f"pod {holder}" if is_pod else holder
+    pod = Mention("Pod", holder.namespace, holder.name) if isinstance(holder, NamespacedName) else None
+    who = holder if pod is None else f"the newer {pod.text}" if is_newer else pod.text
     return ObjectError(
         f"its address is held by {who}",
         kind="Pod",
         name=str(key),
         path=ADDRESS_PATH,
         value=str(address),
-        fix="delete one of the two pods" if is_pod else "give the pod another address, or none to have one allocated",
+        fix="delete one of the two pods" if pod else "give the pod another address, or none to have one allocated",
+        mentions=(pod,) if pod else (),
     )

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ovnk_core.errors import CapacityError, ObjectError
+from ovnk_core.errors import CapacityError, Mention, ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import NodePort, ServiceDecision
 from ovnk_core.model.service import NODE_PORTS, Service, ServicePort
@@ -363,11 +363,15 @@ def _is_usable(block: Cidr, address: Address) -> bool:
     return block.contains(address) and address.value != block.value and not is_last
 
 
-def _fault(service: Service, path: str, reason: str, value: str, fix: str = "") -> ObjectError:
-    return ObjectError(reason, kind="Service", name=str(service.key), path=path, value=value, fix=fix)
+def _fault(
+    service: Service, path: str, reason: str, value: str, fix: str = "", mentions: tuple[Mention, ...] = ()
+) -> ObjectError:
+    name = str(service.key)
+    return ObjectError(reason, kind="Service", name=name, path=path, value=value, fix=fix, mentions=mentions)
 
 
 def _taken(service: Service, claim: _Claim, holder: NamespacedName) -> ObjectError:
     fix = "choose another, or remove it to have one given out" if "IPs" not in claim.path else "choose another"
-    reason = f"is already held by Service {holder}"
-    return _fault(service, claim.path or "spec.clusterIP", reason, str(claim.thing), fix)
+    other = Mention("Service", holder.namespace, holder.name)
+    path, reason = claim.path or "spec.clusterIP", f"is already held by {other.text}"
+    return _fault(service, path, reason, str(claim.thing), fix, (other,))

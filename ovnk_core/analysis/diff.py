@@ -16,7 +16,7 @@ from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_firewall.compile import Reach
 from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
-from ovnk_core.model.tables import EGRESS_FIREWALL
+from ovnk_core.model.tables import EGRESS_FIREWALL, OBJECT_TABLES
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
 from ovnk_core.nb.schema import Atom, DatabaseSchema, Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
@@ -50,9 +50,17 @@ class RowChange(Value, frozen=True, kw_only=True):
     count: int
 
 
+class ObjectChange(Value, frozen=True, kw_only=True):
+    """What happens to one object: created, changed or deleted."""
+
+    ref: ObjectRef
+    outcome: str
+
+
 class ClusterDiff(Value, frozen=True, kw_only=True):
     """Everything that differs. ``is_complete`` False: there may be more connections."""
 
+    objects: tuple[ObjectChange, ...]
     rules: tuple[RuleChange, ...]
     connections: tuple[Connection, ...]
     operations: tuple[Operation, ...]
@@ -60,7 +68,7 @@ class ClusterDiff(Value, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        return not (self.rules or self.connections or self.rows)
+        return not (self.objects or self.rules or self.connections or self.rows)
 
     @property
     def rows(self) -> tuple[RowChange, ...]:
@@ -84,11 +92,24 @@ def diff_clusters(before: Cluster, after: Cluster, schema: DatabaseSchema) -> Cl
     """Compare two states of one cluster; ``schema``: of the northbound database the rows are for."""
     compared = compare_connections(Scene(before), Scene(after))
     return ClusterDiff(
+        objects=tuple(_objects(before, after)),
         rules=tuple(_rules(before, after)),
         connections=compared.connections,
         operations=row_operations(before, after, schema),
         is_complete=compared.is_complete,
     )
+
+
+# ------------------------------------------------------------------------------------------- objects
+
+
+def _objects(before: Cluster, after: Cluster) -> Iterator[ObjectChange]:
+    for kind, table in OBJECT_TABLES.items():
+        old, new = before.engine.rows(table), after.engine.rows(table)
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                outcome = "created" if key not in old else "changed" if key in new else "deleted"
+                yield ObjectChange(ref=ObjectRef(kind, key.namespace, key.name), outcome=outcome)
 
 
 # ------------------------------------------------------------------------------------------- rules

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from msgspec.structs import replace
-
 from ovnk_core.analysis.likeness import Classes, Judged
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.features.services.verdict import Balanced, Door, judge
@@ -17,8 +15,6 @@ from ovnk_core.indexes.endpoint import Endpoint
 from ovnk_core.terms.address import Family
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import Protocol
-from ovnk_core.trace import intent
-from ovnk_core.trace.balance import Meeting
 from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
 from ovnk_core.trace.scene import Scene
 

@@ -7,7 +7,6 @@ above the highest table it reads. A cycle is a wiring bug and stops construction
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ovnk_core.engine.relation import RelationClass
 from ovnk_core.engine.rule import Rule
@@ -97,13 +96,3 @@ class Graph:
                 lines += [f'  "{table.name}" -> "{name_of(node)}";' for table in inputs_of(node)]
             lines += [f'  "{name_of(node)}" -> "{table.name}";' for table in node.out]
         return "\n".join([*lines, "}"]) + "\n"
-
-
-def input_tables(graph: Graph) -> tuple[AnyTable, ...]:
-    """Tables nobody writes: what transactions may put into."""
-    return tuple(table for name, table in graph.tables.items() if name not in graph.writers)
-
-
-def check_acyclic(nodes: Sequence[Any]) -> None:
-    """Raise FloorError when the declared graph has a cycle or a name twice."""
-    Graph(nodes)

@@ -16,7 +16,7 @@ from uuid import uuid4
 import anyio
 
 from ovnk_core.cluster import Cluster
-from ovnk_core.errors import Conflict, ObjectError, OvnkError, Superseded
+from ovnk_core.errors import Contended, ObjectError, OvnkError, Superseded
 from ovnk_core.failpoint import failpoint
 from ovnk_core.ingest.outcome import Item, Refused
 from ovnk_core.keeper.inventory import Inventory
@@ -210,7 +210,7 @@ class Committer:
         return planned, entries, parsed
 
     async def _again(self, planned: list[tuple[Ticket, Plan, int]], revision: int) -> None:
-        """Somebody was faster: wait until we know what they did, then plan anew. Raises Superseded or Conflict."""
+        """Somebody was faster: wait until we know what they did, then plan anew. Ends with Superseded or Contended."""
         # Nobody need have been faster than a fenced proposal: its turn may be over, and others wait behind it.
         is_fenced = planned[0][0].term is not None
         with anyio.move_on_after(FENCED_CATCH_UP_S if is_fenced else CATCH_UP_S):
@@ -221,7 +221,7 @@ class Committer:
             if self._history.revision == revision and ticket.term is not None:
                 ticket.end(failure=Superseded("our turn as the writer is over"))
             elif ticket.attempts > ATTEMPTS:
-                ticket.end(failure=Conflict("other writers were faster every time; try again"))
+                ticket.end(failure=Contended("other writers were faster every time; try again"))
             else:
                 self._queue.appendleft(ticket)
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import uuid4
@@ -24,18 +23,17 @@ from weakref import WeakSet
 import anyio
 import anyio.to_thread
 import msgspec
-from msgspec.structs import replace
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.control_plane import ControlPlane
-from ovnk_core.errors import BugError, NotWriter, OvnkError, StoreCorrupt, StoreError
+from ovnk_core.errors import BugError, NotWriter, OvnkError, StoreCorrupt
 from ovnk_core.failpoint import failpoint
 from ovnk_core.keeper.committer import Committer, Overlay, Parsed, Proposal
 from ovnk_core.keeper.document import ref_of
 from ovnk_core.keeper.events import Events
 from ovnk_core.keeper.housekeeping import TURN_KEY, Expire, Turn
 from ovnk_core.keeper.inventory import Inventory
-from ovnk_core.keeper.link import Link, Probe, store_failure
+from ovnk_core.keeper.link import Link, Writer, ask_northbound, ask_writer
 from ovnk_core.keeper.meaning import Meaning
 from ovnk_core.keeper.proposal import Drop, Put, Request
 from ovnk_core.keeper.settings import KeeperSettings
@@ -64,7 +62,6 @@ from ovnk_core.store.history import Edit, History
 from ovnk_core.store.port import Log, Term
 from ovnk_core.terms.name import ObjectRef
 
-WRITER_S = 1.0
 SLICE_S = 0.005
 
 
@@ -83,9 +80,6 @@ class Keeper:
         self.settings = settings or KeeperSettings()
         self._lock = anyio.Lock(fast_acquire=True)
         self._exit = AsyncExitStack()
-        self._probe = Probe(northbound)
-        self.store_failure = partial(store_failure, log)
-        """Why the store cannot be asked, as the function says it."""
         self.events = Events()
         self.watches = WeakSet[KeptWatch]()
         self.failure: Exception | None = None
@@ -216,8 +210,8 @@ class Keeper:
     async def commit(self, proposal: Proposal) -> Any:
         """Make a ``Request`` (-> Accepted), ``Statement`` (-> Judged) or ``Prune`` (-> Pruned) durable and in force.
 
-        Raises what its plan raises (Refusal, NotFound, Exists, Conflict), or a StoreError; then nothing was changed,
-        except after StoreUnknown.
+        Raises what its plan raises (Refusal, NotFound, Exists, Outdated, IdReused), Contended, or a StoreError; then
+        nothing was changed, except after StoreUnknown.
         """
         if self.failure is not None:
             raise BugError(f"this server has failed: {self.failure}")
@@ -250,7 +244,7 @@ class Keeper:
         Raises NotWriter on a server whose turn it is not, and SchemaError for what is no DNS name.
         """
         if self.term is None:
-            raise NotWriter((await self.writer()).holder)
+            raise NotWriter((await self.writer()).turn.holder)
         named = [(name_of(answer.name), answer) for answer in answers]
         ignored = tuple(sorted({name for name, _ in named} - self.plane.cluster.dns_names))
         for name, answer in named:
@@ -267,16 +261,11 @@ class Keeper:
 
     # ------------------------------------------------------------------ reading
 
-    async def writer(self) -> Turn:
-        """The present turn; its number is 0 while it has yet to begin, its holder empty when nobody has one."""
+    async def writer(self) -> Writer:
+        """Whose turn it is, and whether the store says so."""
         stored = self.history.get(TURN_KEY)
-        turn = msgspec.json.decode(stored.value, type=Turn) if stored else Turn(holder="", number=0)
-        if self.term is not None:
-            return replace(turn, holder=self.term.holder)
-        holder = turn.holder
-        with anyio.move_on_after(WRITER_S), suppress(StoreError):
-            holder = await self._log.writer()
-        return turn if holder == turn.holder else Turn(holder=holder, number=0)
+        known = msgspec.json.decode(stored.value, type=Turn) if stored else Turn(holder="", number=0)
+        return await ask_writer(self._log, known)
 
     def page(self, wanted: Filter, *, limit: int, token: str = "", visible: Visible | None = None) -> Page:
         """See ``read_page``."""
@@ -301,7 +290,7 @@ class Keeper:
 
     async def link(self) -> Link:
         """Whether the northbound answers."""
-        return await self._probe.look()
+        return await ask_northbound(self._northbound)
 
     async def wait(self, revision: int, stage: StageName, timeout_s: float | None = None) -> None:
         """See ``Stages.wait``."""

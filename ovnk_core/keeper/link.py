@@ -1,12 +1,11 @@
-"""Whether the northbound answers, and since when it does not; whether the store does."""
+"""Whether the northbound answers, and since when it does not; whether the store does, and whose turn it says it is."""
 
 from __future__ import annotations
-
-import time
 
 import anyio
 
 from ovnk_core.errors import SouthError, StoreError
+from ovnk_core.keeper.housekeeping import Turn
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.store.port import Log
 from ovnk_core.terms.struct import Value
@@ -15,7 +14,7 @@ PROBE_S = 1.0
 
 
 class Link(Value, frozen=True, kw_only=True):
-    """The connection as of now. ``stale_since_s``: Unix seconds of the last answer, None while it answers."""
+    """The connection as of now. ``stale_since_s``: when it was last heard, in Unix seconds; None while it answers."""
 
     address: str
     is_connected: bool
@@ -23,30 +22,31 @@ class Link(Value, frozen=True, kw_only=True):
     failure: str = ""
 
 
-class Probe:
-    """Asks by an empty transaction, which is a round trip and changes nothing."""
-
-    def __init__(self, northbound: Northbound) -> None:
-        self._northbound = northbound
-        self._heard_s = time.time()
-
-    async def look(self) -> Link:
-        """Takes at most ``PROBE_S`` seconds."""
-        address = self._northbound.address
-        try:
-            await self._northbound.transact((), timeout_s=PROBE_S)
-        except SouthError as error:
-            return Link(address=address, is_connected=False, stale_since_s=self._heard_s, failure=str(error))
-        self._heard_s = time.time()
-        return Link(address=address, is_connected=True)
+async def ask_northbound(northbound: Northbound) -> Link:
+    """Ask by an empty transaction, which is a round trip and changes nothing. Takes at most ``PROBE_S`` seconds."""
+    try:
+        await northbound.transact((), timeout_s=PROBE_S)
+    except SouthError as error:
+        return Link(
+            address=northbound.address, is_connected=False, stale_since_s=northbound.heard_s, failure=str(error)
+        )
+    return Link(address=northbound.address, is_connected=True)
 
 
-async def store_failure(log: Log) -> str:
-    """Why a store cannot be asked, empty while it answers. Takes at most ``PROBE_S`` seconds."""
+class Writer(Value, frozen=True, kw_only=True):
+    """Whose turn it is; its number is 0 while it has yet to begin, its holder empty when nobody has one.
+    ``store_failure``: why the store cannot be asked; then it is what was last known."""
+
+    turn: Turn
+    store_failure: str = ""
+
+
+async def ask_writer(log: Log, known: Turn) -> Writer:
+    """Ask the store, and take the turn that is ``known`` when it says the same. Takes at most ``PROBE_S`` seconds."""
     with anyio.move_on_after(PROBE_S):
         try:
-            await log.writer()
+            holder = await log.writer()
         except StoreError as error:
-            return str(error)
-        return ""
-    return f"{log.address}: no answer within {PROBE_S:g} s"
+            return Writer(turn=known, store_failure=str(error))
+        return Writer(turn=known if holder == known.holder else Turn(holder=holder, number=0))
+    return Writer(turn=known, store_failure=f"{log.address}: no answer within {PROBE_S:g} s")

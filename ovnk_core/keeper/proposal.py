@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ovnk_core.admission import NETWORK_KINDS
-from ovnk_core.errors import Conflict, Exists, NotFound, ObjectError, Refusal, SchemaError
+from ovnk_core.errors import Exists, IdReused, NotFound, ObjectError, Outdated, Refusal, SchemaError
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Item, Loaded, Refused
 from ovnk_core.keeper.document import (
@@ -127,7 +127,7 @@ class Request(Value, frozen=True, kw_only=True):
         return sha256(msgspec.json.encode([puts, drops], order="sorted")).hexdigest()
 
     def plan(self, view: View) -> Planned:
-        """Raises Refusal, NotFound, Exists or Conflict; then nothing of it may happen."""
+        """Raises Refusal, NotFound, Exists, Outdated or IdReused; then nothing of it may happen."""
         if self.id and (known := remembered(self, view.get(request_key(self)))) is not None:
             return Planned(known=known)
         puts = [replace(put, manifest=with_status(put.manifest, view.get)) for put in self.puts]
@@ -198,7 +198,7 @@ def _require(ref: ObjectRef, stored: Stored | None, *, mode: Mode, version: int 
     if stored is None and (mode == "replace" or version is not None):
         raise NotFound(f"{ref} does not exist")
     if stored is not None and version is not None and stored.modified != version:
-        raise Conflict(f"{ref} was changed at revision {stored.modified}, after the {version} this edit is based on")
+        raise Outdated(f"{ref} was changed at revision {stored.modified}, after the {version} this edit is based on")
 
 
 def _drop(view: View, drop: Drop, changes: dict[StoreKey, Change]) -> Iterable[Result]:
@@ -258,12 +258,12 @@ def remember(request: Request, planned: Planned, *, revision: int, at_s: int) ->
 
 
 def remembered(request: Request, stored: Stored | None) -> Accepted | None:
-    """The answer an earlier request of this id got. Raises Conflict when it asked something else."""
+    """The answer an earlier request of this id got. Raises IdReused when it asked something else."""
     if stored is None:
         return None
     kept = msgspec.json.decode(stored.value, type=Remembered)
     if kept.digest != request.digest:
-        raise Conflict(f"request id {request.id!r} was used for another request")
+        raise IdReused(f"the request_id {request.id!r} stands for another request; make a new one for each change")
     return kept.answer()
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal, Self
 import anyio
 import msgspec
 
-from ovnk_core.errors import Compacted, NotFound, SchemaError, StoreUnavailable
+from ovnk_core.errors import Compacted, InFuture, NotFound, SchemaError, StoreUnavailable
 from ovnk_core.keeper.document import decode, object_key, ref_of
 from ovnk_core.model.tables import OBJECT_TABLES
 from ovnk_core.store.entry import Space, Stored, StoreKey
@@ -212,11 +212,11 @@ class Happening(Value, frozen=True, kw_only=True, gc=False):
 class KeptWatch:
     """An asynchronous iterator of ``Happening``, to be entered: ``async with keeper.watch(...) as events``.
 
-    ``after`` resumes after a revision instead of a snapshot; one outside the history raises Compacted on entering. A
-    bookmark comes when nothing else did for ``bookmark_s`` seconds. ``in_force`` gives the revision up to which the
-    history is in force, beyond which nothing is told, and ``moved`` an event that is set when it rises. ``shown_in``
-    names other objects in whose status an edit shows. Cancelling a wait loses nothing; nothing is queued for a reader
-    that does not come.
+    ``after`` resumes after a revision instead of a snapshot; one outside the history raises Compacted or InFuture on
+    entering. A bookmark comes when nothing else did for ``bookmark_s`` seconds. ``in_force`` gives the revision up to
+    which the history is in force, beyond which nothing is told, and ``moved`` an event that is set when it rises.
+    ``shown_in`` names other objects in whose status an edit shows. Cancelling a wait loses nothing; nothing is queued
+    for a reader that does not come.
     """
 
     def __init__(
@@ -254,12 +254,14 @@ class KeptWatch:
         return self
 
     async def _arrive(self, revision: int) -> None:
-        """Wait for what another server may have shown already. Raises Compacted."""
+        """Wait for what another server may have shown already. Raises Compacted or InFuture."""
         with anyio.move_on_after(CATCH_UP_S):
             while self._history.revision < revision:
                 await self._moved().wait()
-        if not self._history.compacted <= revision <= self._history.revision:
-            raise Compacted(revision, self._history.compacted, self._history.revision)
+        if revision > self._history.revision:
+            raise InFuture(revision, self._history.revision)
+        if revision < self._history.compacted:
+            raise Compacted(revision, self._history.compacted)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None

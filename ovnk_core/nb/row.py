@@ -30,6 +30,8 @@ SERVICE_KEY = "ovnk-service"
 """external_ids key next to a Service's ``ACCEPTED_KEY``: the whole recorded decision."""
 REVISION_KEY = "ovnk-revision"
 """external_ids key of NB_Global: the intent store's revision that nb_cfg was last raised for."""
+EVERYWHERE = "everywhere"
+"""The part of a role by which a row tells of objects in any namespace, not only in its owner's."""
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -43,6 +45,12 @@ class RowId(Key, frozen=True, order=True, cache_hash=True):
     @property
     def uuid(self) -> str:
         return _uuid(self)
+
+    @property
+    def tells_of_others(self) -> bool:
+        """Whether what the row holds, or that there is one, follows from objects outside its owner's namespace: who may
+        read the owner may not read it for that."""
+        return EVERYWHERE in self.role.split("/")
 
     @property
     def owner_text(self) -> str:

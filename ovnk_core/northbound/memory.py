@@ -7,6 +7,7 @@ old database. Nothing acknowledges ``BumpConfig`` here: sb_cfg and hv_cfg stay w
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 
 from ovnk_core.errors import Rejected, Unreachable
@@ -33,6 +34,10 @@ class MemoryNorthbound:
     @property
     def address(self) -> str:
         return "memory"
+
+    @property
+    def heard_s(self) -> float:
+        return time.time()
 
     @property
     def schema(self) -> DatabaseSchema:

@@ -28,6 +28,7 @@ import msgspec
 import ovs.db.idl
 import ovs.jsonrpc
 import ovs.poller
+import ovs.timeval
 from ovsdbapp.backend.ovs_idl import connection as ovsdbapp_connection
 from ovsdbapp.backend.ovs_idl import idlutils
 
@@ -66,6 +67,12 @@ class OvsdbappNorthbound:
     @property
     def address(self) -> str:
         return self._address
+
+    @property
+    def heard_s(self) -> float:
+        # The session's own clock, monotonic milliseconds; what it sends at once does not count there.
+        silent_ms = ovs.timeval.msec() - self._connection.idl._session.reconnect.last_activity
+        return float(time.time() - silent_ms / 1000)
 
     @property
     def schema(self) -> DatabaseSchema:

@@ -52,6 +52,11 @@ class Northbound(Protocol):
         ...
 
     @property
+    def heard_s(self) -> float:
+        """When anything at all was last received from the server, in Unix seconds; valid after ``connect``."""
+        ...
+
+    @property
     def schema(self) -> DatabaseSchema:
         """The server's schema; valid after ``connect``."""
         ...

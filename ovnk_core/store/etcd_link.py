@@ -4,6 +4,10 @@ One channel per member, made at once and connected when used; requests go to the
 after a failure. What etcd answers becomes one of four things: a result, an error that means nothing was changed
 (StoreFull, QuotaError, StoreUnavailable), or, for what may not be sent twice, StoreUnknown. The package's own retries
 and its reconnecting watch are not relied on: it is always told to try once.
+
+Every request runs in a task of its own, and its caller waits for that task. grpc ends a cancelled request, and one on a
+channel that was closed, with a bare CancelledError; let through, it would pass for a cancellation of the caller that no
+cancel scope remembers to have asked for. The price is one task per request.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +35,7 @@ from ovnk_core.terms.struct import Value
 __all__ = ["EtcdLink", "Outcome", "Outdated", "Page", "Record", "created_is", "delete", "get", "modified_is", "put"]
 
 T = TypeVar("T")
+Call = Callable[["Member", float], Coroutine[Any, Any, T]]
 _deadline: ContextVar[float] = ContextVar("deadline", default=math.inf)
 CONNECT_S = 1.0
 """How long one member is waited for before the next one is tried."""
@@ -186,17 +191,11 @@ class EtcdLink:
             self._current += 1
             await asyncio.sleep(POLL_S)
 
-    async def _attempt(self, member: Member, call: Callable[[Member, float], Awaitable[T]], deadline: float) -> T:
+    async def _attempt(self, member: Member, call: Call[T], deadline: float) -> T:
         """One try. Raises Interrupted when its outcome is unknown, a StoreError when nothing was changed."""
         timeout_s = min(max(self.timeout_s / 2, 0.5), max(deadline - time.monotonic(), 0.01))
         try:
-            async with asyncio.timeout(timeout_s):
-                return await call(member, timeout_s)
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if self._members or (task is not None and task.cancelling()):
-                raise
-            raise Interrupted(f"{self.address}: the log was closed") from None
+            return await _alone(call(member, timeout_s), timeout_s)
         except (EtcdError, grpc.RpcError, grpc.aio.UsageError, TimeoutError) as error:
             self._current += 1
             raise self._translated(error, member) from error
@@ -221,7 +220,7 @@ class EtcdLink:
             return StoreUnavailable(message)
         return Interrupted(message)
 
-    async def _repeat(self, call: Callable[[Member, float], Awaitable[T]]) -> T:
+    async def _repeat(self, call: Call[T]) -> T:
         """Try until there is an answer; for what may be carried out twice. Raises StoreError or Outdated."""
         deadline = self._until()
         while True:
@@ -293,14 +292,11 @@ class EtcdLink:
             member = await self._ready(deadline)
             call = member.watch()
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    await call.write(WatchRequest(create_request={"key": key}))
-                while True:
-                    async with asyncio.timeout(deadline - time.monotonic()):
-                        if await call.read() is grpc.aio.EOF:
-                            break
+                wanted = WatchRequest(create_request={"key": key})
+                await _alone(call.write(wanted), deadline - time.monotonic())
+                while await _alone(call.read(), deadline - time.monotonic()) is not grpc.aio.EOF:
                     yield
-            except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
+            except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError, Interrupted):
                 self._current += 1
             finally:
                 call.cancel()
@@ -334,6 +330,27 @@ class EtcdLink:
         """Alarms that members raised: no space, damaged data."""
         answer = await self._repeat(lambda member, timeout_s: member.maintenance.alarms(timeout=timeout_s))
         return [f"etcd member {each.memberID:x} raised {AlarmType(each.alarm).name}" for each in answer.alarms]
+
+
+async def _alone(request: Coroutine[Any, Any, T], timeout_s: float) -> T:
+    """What ``request`` answers, or what it raises; TimeoutError; Interrupted when grpc cancelled it."""
+    task = asyncio.ensure_future(request)
+    task.add_done_callback(_is_heard)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=max(timeout_s, 0.0))
+        if not done:
+            raise TimeoutError(f"no answer in {timeout_s:g} s")
+        if task.cancelled():
+            raise Interrupted("the connection was closed")
+        return task.result()
+    finally:
+        task.cancel()
+
+
+def _is_heard(task: asyncio.Task[Any]) -> None:
+    """What becomes of a request that nobody waits for any more is nobody's business."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _records(kvs: Sequence[Any]) -> tuple[Record, ...]:

@@ -19,13 +19,14 @@ ConnectionState = Literal["new", "established", "reply"]
 
 
 class QuestionError(OvnkError):
-    """The question cannot be answered; ``field`` is one of from, to, protocol, port."""
+    """The question cannot be answered; ``field`` is one of from, to, protocol, port. ``value``: empty where nothing was
+    given."""
 
     is_usage = True
 
     def __init__(self, field: str, value: str, reason: str) -> None:
         self.field, self.value, self.reason = field, value, reason
-        super().__init__(f"--{field} {value}: {reason}")
+        super().__init__(f"{field} {value}: {reason}" if value else f"{field}: {reason}")
 
 
 class ServiceTarget(Key, frozen=True, cache_hash=True):
@@ -121,6 +122,9 @@ def parse_question(source: str, target: str, protocol: str = "tcp", port: int | 
 
     Raises QuestionError naming the field at fault.
     """
+    for field, given in (("from", source), ("to", target)):
+        if not given:
+            raise QuestionError(field, "", "is missing: write a pod as NAMESPACE/NAME, or an address")
     if protocol not in PROTOCOLS:
         raise QuestionError("protocol", protocol, f"must be one of {', '.join(PROTOCOLS)}")
     if target.startswith(SERVICE):
@@ -130,15 +134,15 @@ def parse_question(source: str, target: str, protocol: str = "tcp", port: int | 
             protocol=_protocol(protocol),
             port=port,
         )
-    text, given = _split_port(target)
-    if given is not None and port is not None and given != port:
-        raise QuestionError("port", str(port), f"contradicts the port in --to {target}")
-    port = given if port is None else port
+    text, written = _split_port(target)
+    if written is not None and port is not None and written != port:
+        raise QuestionError("port", str(port), f"contradicts the port in {target}")
+    port = written if port is None else port
     if protocol == "icmp" and port is not None:
         raise QuestionError("port", str(port), "icmp has no ports")
     if protocol != "icmp":
         if port is None:
-            raise QuestionError("port", "", f"{protocol} needs a port: --port N or --to {target}:N")
+            raise QuestionError("port", "", f"{protocol} needs a port")
         if not PORT_MIN <= port <= PORT_MAX:
             raise QuestionError("port", str(port), f"must be {PORT_MIN} to {PORT_MAX}")
     return Question(source=_party("from", source), target=_party("to", text), protocol=_protocol(protocol), port=port)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Literal, get_args
 
 from ovnk_core.errors import BugError
@@ -43,11 +43,6 @@ class Tracer:
         if engine == "all":
             _compare(question, by_objects, self.fast.answer(question), "classifiers")
         return by_objects
-
-    def ask_many(self, questions: Iterable[Question], engine: Engine = "fast") -> Iterator[Answer]:
-        """Answers in the order of the questions."""
-        for question in questions:
-            yield self.ask(question, engine)
 
     def _by_flows(self, question: Question) -> Answer:
         if self._flows is None:

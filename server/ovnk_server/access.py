@@ -61,7 +61,7 @@ class Caller(Value, frozen=True, kw_only=True):
                     self.require("delete", kind.name, ref.name)
 
     def require_rule(self) -> None:
-        """For what everybody may know who has anything to do here. Raises PermissionDenied."""
+        """Whoever no rule names has nothing to do here. Raises PermissionDenied."""
         if not self.policy.names(self.identity):
             raise PermissionDenied(f"{self.identity or 'nobody'} is named by no rule")
 
@@ -76,16 +76,6 @@ class Caller(Value, frozen=True, kw_only=True):
             return allowed[key]
 
         return sees
-
-
-class AllowAll:
-    """The policy of a socket whose users may do everything, and of tests."""
-
-    def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
-        return True
-
-    def names(self, identity: str, source: str = "") -> bool:
-        return True
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import anyio
 
@@ -67,7 +68,7 @@ class Server:
 
     async def _serve(self) -> int:
         tasks = [asyncio.create_task(each) for each in (self.front.refresh(), self._measure_lag(), self._keep())]
-        stopping = asyncio.create_task(self._stopping.wait())
+        stopping: asyncio.Task[Any] = asyncio.create_task(self._stopping.wait())
         await asyncio.wait((*tasks, stopping), return_when=asyncio.FIRST_COMPLETED)
         ended = next((task for task in tasks if task.done()), None)
         if ended is None:
@@ -75,8 +76,9 @@ class Server:
             await self.front.close()
         for task in (*tasks, stopping):
             task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
-        return 0 if ended is None else _explain(ended.exception())
+        # One of ours that was cancelled by something else than us has failed, too: its outcome is that error.
+        outcomes = await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        return 0 if ended is None else _explain(outcomes[tasks.index(ended)])
 
     # ------------------------------------------------------------------ the keeper
 

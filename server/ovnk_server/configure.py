@@ -12,7 +12,7 @@ import re
 import secrets
 import socket
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,13 @@ from ovnk_server.listening import LOOPBACK, Listener, parse_endpoint, parse_list
 from ovnk_server.settings import ServerSettings
 
 PREFIX = "OVNK_"
+_OTHERS: Final = re.compile(
+    # What the command, its clients and tests read; they may be set where a server is started, too.
+    "OVNK_(CONFIG|SERVER|NAMESPACE|TLS_(CA|CERT|KEY)|DNS_(SERVER|TIMEOUT)|FAILPOINTS"
+    # What Kubernetes tells every container of a service that is called ovnk, or ovnk-something.
+    r"|(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)?))"
+)
+"""Variables that begin as ours do and are no settings."""
 
 
 class Fault(Value, frozen=True, kw_only=True):
@@ -114,6 +121,7 @@ def configure(
     for name, setting in known.items():
         if setting.variable in environ:
             given[name] = (setting.variable, _text(setting, environ[setting.variable]))
+    faults += _unknown_variables(environ)
     given |= {name: (known[name].flag, _text(known[name], value)) for name, value in flags.items()}
     values: dict[str, Any] = {}
     for name, (where, value) in given.items():
@@ -144,11 +152,24 @@ def _read(file: str, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
             if name in keys():
                 yield name, value
                 continue
-            close = get_close_matches(name, keys(), 1)
-            fix = f"perhaps {close[0]} is meant" if close else "ovnk serve --show-config lists every key"
+            fix = _meant(name, keys())
             faults.append(Fault(where=file, key=name, value=_shown(value), reason="there is no such key", fix=fix))
         return
     faults.append(Fault(where=file, key="--config", value="", reason=reason, fix=fix))
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> Iterator[Fault]:
+    known = {setting.variable for setting in keys().values()}
+    for name in sorted(environ.keys() - known):
+        if name.startswith(PREFIX) and not _OTHERS.fullmatch(name):
+            # Without its value: nobody knows what that is for.
+            reason, fix = "there is no such setting", _meant(name, known)
+            yield Fault(where="environment", key=name, value="", reason=reason, fix=fix)
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, 1)
+    return f"perhaps {close[0]} is meant" if close else "ovnk serve --show-config lists every key"
 
 
 def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -134,10 +134,16 @@ class Operations(NamedTuple):
         ]
 
 
+def reader_of(row_id: RowId | None) -> ObjectRef:
+    """The object that whoever reads a row must be allowed to read: its owner, or the database as a whole where it
+    belongs to nobody or tells of others' objects."""
+    return NOBODY if row_id is None or row_id.tells_of_others else row_id.owner
+
+
 def readable(operations: Iterable[Operation], owners: Owners, sees: Sees) -> Operations:
-    """Operations of owners that ``sees`` holds for; of what belongs to no object, where it holds for nobody."""
+    """Operations on rows that ``sees`` holds for (``reader_of``)."""
     told = [each for each in operations if isinstance(each, Told)]
-    found = tuple(each for each in told if sees(owners[each.uuid].owner if each.uuid in owners else NOBODY))
+    found = tuple(each for each in told if sees(reader_of(owners.get(each.uuid))))
     return Operations(found=found, owners=owners, is_redacted=len(found) < len(told))
 
 

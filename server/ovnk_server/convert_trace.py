@@ -98,21 +98,26 @@ def read_engine(number: int, default: Engine) -> Engine:
 def check_question(question: Question, scene: Scene, who: Caller) -> None:
     """Whether ``who`` may ask. Raises PermissionDenied with the same words whether or not an end exists.
 
-    Pods that are named must be in namespaces that the caller may trace. An address is answered for its pod's namespace
-    if it is a source, and by that of the target if it is nobody's.
+    A pod must be in a namespace that the caller may trace, named or by its address. Of the addresses in the cluster's
+    own networks that are no such pod's, only who may trace everywhere is told anything: whether somebody has one, too,
+    is a thing to know. One end at least must be a pod that the caller may trace.
     """
-    named = [end for end in (question.source, question.target) if isinstance(end, NamespacedName)]
-    for end in named:
+    is_own = [_is_own(end, scene, who) for end in (question.source, question.target)]
+    if not any(is_own):
+        who.require("trace", "Pod", "")
+
+
+def _is_own(end: NamespacedName | Address, scene: Scene, who: Caller) -> bool:
+    """Whether an end is a pod that the caller may trace. Raises PermissionDenied for what may not be asked about."""
+    if isinstance(end, NamespacedName):
         who.require("trace", "Pod", end.namespace)
-    if isinstance(question.source, NamespacedName):
-        return
-    found = scene.by_address.get(question.source)
-    if found is None and named:
-        return
-    if found is None and isinstance(question.target, Address):
-        found = scene.by_address.get(question.target)
-    if not who.may("trace", "Pod", found.key.namespace if found is not None else ""):
-        raise PermissionDenied(f"{who.identity or 'nobody'} may not trace from {question.source}")
+        return True
+    found = scene.by_address.get(end)
+    if found is not None and who.may("trace", "Pod", found.key.namespace):
+        return True
+    if (found is not None or scene.network.holds(end)) and not who.may("trace", "Pod", ""):
+        raise PermissionDenied(f"{who.identity or 'nobody'} may not trace from or to {end}")
+    return False
 
 
 # ------------------------------------------------------------------------------------------- answers
@@ -180,14 +185,18 @@ class Reader:
 
     # ------------------------------------------------------------------ comparisons
 
-    def connections(self, found: Iterable[Connection]) -> tuple[list[diff_pb2.ConnectionChange], bool]:
-        """Those whose pods the caller may read, and whether there are others."""
+    def connections(
+        self, found: Iterable[Connection], hosts: Mapping[Address, tuple[str, ...]]
+    ) -> tuple[list[diff_pb2.ConnectionChange], bool]:
+        """Those whose pods and nodes the caller may read, and whether there are others. ``hosts``: nodes by address."""
         all_of_them = list(found)
-        seen = [each for each in all_of_them if all(map(self._sees_end, (each.source, each.target)))]
+        seen = [each for each in all_of_them if all(self._sees_end(end, hosts) for end in (each.source, each.target))]
         return [self._connection(each) for each in seen], len(seen) < len(all_of_them)
 
-    def _sees_end(self, end: NamespacedName | Address) -> bool:
-        return not isinstance(end, NamespacedName) or self._sees(ObjectRef("Pod", end.namespace, end.name))
+    def _sees_end(self, end: NamespacedName | Address, hosts: Mapping[Address, tuple[str, ...]]) -> bool:
+        if isinstance(end, NamespacedName):
+            return self._sees(ObjectRef("Pod", end.namespace, end.name))
+        return all(self._sees(ObjectRef("Node", "", node)) for node in hosts.get(end, ()))
 
     def _connection(self, each: Connection) -> diff_pb2.ConnectionChange:
         namespaces = {

@@ -28,7 +28,8 @@ def identity_of(properties: Properties, socket_identity: str) -> str:
     found = list(properties.get("peer_uri", ()))
     if len(found) != 1:
         told = "no URI" if not found else f"{len(found)} URIs"
-        raise Unauthenticated(f"the certificate has {told} among its subject alternative names; it must have one")
+        fix = "get one with exactly one URI, which says who you are"
+        raise Unauthenticated(f"the certificate has {told} among its subject alternative names; {fix}")
     try:
         text = found[0].decode("ascii")
     except UnicodeDecodeError:

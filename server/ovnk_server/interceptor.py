@@ -3,9 +3,9 @@
 A handler gets its request, finds the caller in ``access.caller()`` and raises what the core raises; here that becomes
 a status. A request that is too large or no message at all never reaches it.
 
-Streams have no end of their own. When the server stops, or a changed policy no longer allows something that a stream
-was allowed when it asked, the stream is cancelled and its client told why; what it asks from then on is answered by
-the new policy.
+Streams have no end of their own. When the server stops, or a changed policy answers otherwise anything that a stream
+asked of it, the stream is cancelled and its client told why. Also where it now allows more: what a stream passed over
+is behind it. What it asks from then on is answered by the new policy.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ class Call:
         self.task = asyncio.current_task()
         self.end: OvnkError | None = None
         """Why the server ends it."""
-        self.allowed: set[tuple[Verb, str, str, str]] = set()
+        self.following: Following | None = None
+        """What a stream asked of the policy."""
         self.audit: SyncAudit | None = None
         self.arrived: Arrived | None = None
         self.response: Any = None
@@ -94,20 +95,38 @@ class Call:
             self.task.cancel()
 
 
-class Following:
-    """The policy in force at each moment, for a call that may outlive the one it began under."""
+MAX_REMEMBERED = 16_384
+"""Answers that are remembered for one stream. One that asked about more, by names it chose, ends with any change."""
 
-    def __init__(self, authorisation: Authorisation, call: Call) -> None:
-        self._authorisation, self._call = authorisation, call
+
+class Following:
+    """The policy in force at each moment, for a call that may outlive the one it began under; remembers its answers."""
+
+    def __init__(self, authorisation: Authorisation) -> None:
+        self._authorisation = authorisation
+        self._allowed: dict[tuple[str, Verb, str, str, str], bool] = {}
+        self._named: dict[tuple[str, str], bool] = {}
 
     def allows(self, identity: str, verb: Verb, kind: str, namespace: str, source: str = "") -> bool:
-        is_allowed = self._authorisation.policy.allows(identity, verb, kind, namespace, source)
-        if is_allowed:
-            self._call.allowed.add((verb, kind, namespace, source))
-        return is_allowed
+        asked = identity, verb, kind, namespace, source
+        found = self._authorisation.policy.allows(*asked)
+        if len(self._allowed) < MAX_REMEMBERED:
+            self._allowed[asked] = found
+        return found
 
     def names(self, identity: str, source: str = "") -> bool:
-        return self._authorisation.policy.names(identity, source)
+        found = self._named[identity, source] = self._authorisation.policy.names(identity, source)
+        return found
+
+    def is_outdated(self) -> bool:
+        """Whether any answer would be another one now."""
+        policy = self._authorisation.policy
+        # Worker threads ask as well: copied in one step.
+        return (
+            len(self._allowed) >= MAX_REMEMBERED
+            or any(policy.allows(*asked) != found for asked, found in tuple(self._allowed.items()))
+            or any(policy.names(*asked) != found for asked, found in tuple(self._named.items()))
+        )
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -132,11 +151,10 @@ class Gate(grpc.aio.ServerInterceptor):
             call.finish(why)
 
     def policy_changed(self) -> None:
-        """End streams that were told something which the policy does not allow any more."""
-        policy = self._authorisation.policy
+        """End streams that were told anything else than the policy says now."""
         for call in tuple(self._streams):
-            if any(not policy.allows(call.identity, *asked) for asked in call.allowed):
-                call.finish(PolicyChanged("what this call was allowed is not allowed any more; ask again"))
+            if call.following is not None and call.following.is_outdated():
+                call.finish(PolicyChanged("what this call may do has changed; ask anew, from the beginning"))
 
     # ------------------------------------------------------------------ before the handler
 
@@ -201,10 +219,14 @@ class Gate(grpc.aio.ServerInterceptor):
         self._admission.enter(identity)
         call.identity = identity
         is_stream = method.pace == "stream"
-        policy: Policy = Following(self._authorisation, call) if is_stream else self._authorisation.policy
-        enter(Caller(identity=identity, policy=policy))
+        policy: Policy = self._authorisation.policy
         if is_stream:
+            policy = call.following = Following(self._authorisation)
             self._streams.add(call)
+        who = Caller(identity=identity, policy=policy)
+        if method.needs_rule:
+            who.require_rule()
+        enter(who)
 
     def _check(self, call: Call, request: Any) -> None:
         if call.method.is_change and self._settings.read_only and not getattr(request, "validate_only", False):

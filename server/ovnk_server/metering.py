@@ -40,7 +40,8 @@ class Appended(Value, frozen=True, kw_only=True):
 
 
 class MeteredNorthbound:
-    """A northbound; ``heard`` is told of every transaction."""
+    """A northbound; ``heard`` is told of every transaction that carries operations. One without asks whether the
+    server answers, which every server does, also those that never write."""
 
     def __init__(self, inner: Northbound, heard: Callable[[Transacted], None]) -> None:
         self._inner, self._heard = inner, heard
@@ -49,6 +50,10 @@ class MeteredNorthbound:
     @property
     def address(self) -> str:
         return self._inner.address
+
+    @property
+    def heard_s(self) -> float:
+        return self._inner.heard_s
 
     @property
     def schema(self) -> DatabaseSchema:
@@ -70,6 +75,8 @@ class MeteredNorthbound:
         return await self._inner.lock(name)
 
     async def transact(self, operations: Sequence[Operation], *, timeout_s: float = 30.0) -> Receipt:
+        if not operations:
+            return await self._inner.transact(operations, timeout_s=timeout_s)
         verbs = Counter(_verb(each) for each in operations if not isinstance(each, RequireTurn))
         begun, outcome, failure = time.perf_counter(), "cancelled", ""
         try:

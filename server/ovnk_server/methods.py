@@ -18,10 +18,12 @@ _LARGE = ("ObjectService/Apply", "SyncService/Sync")
 _CHANGES = ("ObjectService/Apply", "ObjectService/Delete", "SyncService/Sync", "DnsService/PushAnswers")
 _JUDGING = ("SyncService/Sync",)
 _OPEN = ("grpc.health.v1.", "grpc.reflection.")
+_FOR_EVERYBODY = (*_OPEN, f"{PACKAGE}.InfoService/")
 
 
 class Method(Value, frozen=True, kw_only=True):
     """One RPC. ``name`` is ``ovnk_api.v1.ObjectService/Get``. ``is_open``: answered in every state of the server.
+    ``needs_rule``: answered only to those whom a rule names, however little it allows them.
     ``is_judging``: its handler says itself what becomes of fields that are not known; of others the gate refuses them.
     """
 
@@ -30,6 +32,7 @@ class Method(Value, frozen=True, kw_only=True):
     is_large: bool
     is_change: bool
     is_open: bool
+    needs_rule: bool
     is_judging: bool
 
     @property
@@ -51,5 +54,6 @@ def method_of(path: str, *, is_stream: bool) -> Method:
         is_large=short in _LARGE,
         is_change=short in _CHANGES,
         is_open=name.startswith(_OPEN),
+        needs_rule=not name.startswith(_FOR_EVERYBODY),
         is_judging=not name.startswith(f"{PACKAGE}.") or short in _JUDGING,
     )

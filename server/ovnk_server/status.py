@@ -47,7 +47,10 @@ DETAILS: dict[type[BaseException], Outcome] = {
     core.CapacityError: _outcome(StatusCode.RESOURCE_EXHAUSTED, "CAPACITY"),
     core.NotFound: _outcome(StatusCode.NOT_FOUND, "NOT_FOUND"),
     core.Exists: _outcome(StatusCode.ALREADY_EXISTS, "EXISTS"),
-    core.Conflict: _outcome(StatusCode.ABORTED, "ETAG_MISMATCH"),
+    core.Outdated: _outcome(StatusCode.ABORTED, "VERSION_MISMATCH"),
+    core.Contended: _outcome(StatusCode.ABORTED, "CONTENTION"),
+    core.Conflict: _outcome(StatusCode.ABORTED, "CONFLICT"),
+    core.IdReused: _outcome(StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED"),
     core.Unreachable: _outcome(StatusCode.UNAVAILABLE, "NORTHBOUND_UNREACHABLE"),
     core.UnknownOutcome: _outcome(StatusCode.UNAVAILABLE, "NORTHBOUND_OUTCOME_UNKNOWN"),
     core.TurnLost: _outcome(StatusCode.UNAVAILABLE, "TURN_LOST"),
@@ -61,6 +64,7 @@ DETAILS: dict[type[BaseException], Outcome] = {
     core.QuotaError: _outcome(StatusCode.RESOURCE_EXHAUSTED, "STORE_QUOTA"),
     core.Superseded: _outcome(StatusCode.ABORTED, "SUPERSEDED"),
     core.Compacted: _outcome(StatusCode.OUT_OF_RANGE, "REVISION_COMPACTED"),
+    core.InFuture: _outcome(StatusCode.OUT_OF_RANGE, "REVISION_IN_FUTURE"),
     core.StoreError: _outcome(StatusCode.UNAVAILABLE, "STORE"),
     core.NotWriter: _outcome(StatusCode.FAILED_PRECONDITION, "NOT_WRITER"),
     core.GuardError: _outcome(StatusCode.FAILED_PRECONDITION, "GUARD"),
@@ -131,6 +135,8 @@ def _facts(error: BaseException, request_id: str) -> dict[str, str]:
     facts = {"request_id": request_id}
     if isinstance(error, core.Compacted):
         facts |= {"revision": str(error.revision), "oldest": str(error.oldest)}
+    if isinstance(error, core.InFuture):
+        facts |= {"revision": str(error.revision), "newest": str(error.newest)}
     if isinstance(error, core.NotWriter):
         facts["writer"] = error.holder
     return facts

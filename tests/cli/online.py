@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -51,7 +52,7 @@ class Terminal:
 
 
 @contextlib.contextmanager
-def terminal(**options: str) -> Iterator[Terminal]:
+def terminal(**options: Any) -> Iterator[Terminal]:
     """A terminal beside a server of its own."""
     with short_directory() as directory:
         server = ServerProcess(directory, **options)

@@ -269,6 +269,9 @@ def test_diff_tells_rules_connections_and_rows(lab: Lab) -> None:
     ran = lab.ask(*words, "-o", "json")
     assert ran.code == 1, ran.err
     document = ran.json("diff")
+    assert document["objects"] == [
+        {"kind": "EgressFirewall", "namespace": "lab", "name": "default", "outcome": "changed"}
+    ]
     assert [(each["change"], each["before"], each["after"]) for each in document["rules"]] == [
         ("removed", 0, None),
         ("added", None, 0),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.command import ROOT, SHOP, Ran, check, ovnk
+from tests.cli.command import PACKAGES, ROOT, SHOP, Ran, check, ovnk
 from tests.kit.ovn import short_directory
 
 QUESTION = {"from": "shop/cart", "to": "shop/db", "port": 5432}
@@ -136,6 +136,25 @@ def test_output_that_cannot_be_written_is_three(words: tuple[str, ...]) -> None:
     assert done.returncode == 3, done.stderr
     assert done.stderr.decode().splitlines()[-1] == "ovnk: output: No space left on device"
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", [("rows", "-f", SHOP), ("rows", "-f", SHOP, "-o", "json"), ("get", "-h"), ("-h",)])
+def test_a_reader_that_left_ends_the_command_quietly(words: tuple[str, ...]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as gone:  # noqa: PTH123
+        path = os.pathsep.join(str(ROOT / package) for package in PACKAGES)
+        done = subprocess.run(
+            [sys.executable, "-m", "ovnk_cli", *words],
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": path},
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 141, "as of a program that SIGPIPE ended"
+    told = [line for line in done.stderr.decode().splitlines() if not line.startswith("note: ")]
+    assert told == []
 
 
 def test_without_a_command_help_is_an_error() -> None:

@@ -126,6 +126,9 @@ def test_what_is_not_there_is_told_and_the_rest_is_shown(shop: Terminal) -> None
 def test_an_empty_list_is_no_error(shop: Terminal) -> None:
     ran = shop.run("get", "pods", env={"OVNK_NAMESPACE": "empty"})
     assert (ran.code, ran.out, ran.err) == (0, "", "nothing found in namespace empty\n")
+    for kinds in ("nodes", "ns"):
+        assert shop.run("get", kinds, "-l", "no=such").err == "nothing found\n", "it has no namespace"
+    assert shop.run("get", "nodes,pods", "-l", "no=such").err == "nothing found in namespace default\n"
 
 
 def test_describe_tells_fields_conditions_and_events(shop: Terminal) -> None:
@@ -417,6 +420,24 @@ def test_progress_is_told_on_stderr(shop: Terminal, tmp_path: Path) -> None:
     assert late.code == 3 and "programmed, but not realized within 0.2 s" in late.err
 
 
+@pytest.mark.parametrize(
+    "words", [("label", "ns", "all", "a=b"), ("annotate", "ns", "all", "a=b"), ("patch", "ns/all", "-p", "{}")]
+)
+def test_every_change_can_be_waited_for(shop: Terminal, tmp_path: Path, words: tuple[str, ...]) -> None:
+    shop.ok("apply", "-f", write(tmp_path, namespace("all")))
+    ran = shop.run(*words, "--wait")
+    assert ran.code == 0 and re.fullmatch(r"accepted at revision \d+\nprogrammed after \d+ ms\n", ran.err), ran
+    late = shop.run(*words, "--wait", "--stage", "realized", "--timeout", "200ms")
+    assert late.code == 3 and "programmed, but not realized within 0.2 s" in late.err
+    dry = shop.run(*words, "--wait", "--dry-run=server")
+    assert (dry.code, dry.err) == (0, "") and "(server dry run)" in dry.out
+
+
+def test_a_plan_has_nothing_to_wait_for(shop: Terminal, tmp_path: Path) -> None:
+    ran = shop.run("plan", "-f", write(tmp_path, namespace("all")), "--wait")
+    assert ran.code == 2 and "--wait" in ran.err
+
+
 def test_an_interrupted_wait_says_what_it_leaves(shop: Terminal, tmp_path: Path) -> None:
     path = ":".join(str(ROOT / each) for each in SOURCES)
     words = ("apply", "-f", write(tmp_path, namespace("left")), "--wait", "--stage", "realized")
@@ -510,3 +531,36 @@ def test_status_says_how_far_things_are(shop: Terminal) -> None:
     assert found["programmed_revision"] == found["accepted_revision"] > 0
     assert found["writer"]["is_self"] and found["northbound"]["is_connected"]
     assert [each["stage"] for each in found["stages"]] == ["accepted", "programmed", "realized", "enforced"]
+
+
+def test_status_tells_no_fault_where_it_may_not_tell(tmp_path: Path) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[rule]]\nidentities = ['local']\nverbs = ['get', 'list']\nnamespaces = ['shop']\n")
+    with terminal(options={"authorisation": str(rules)}) as tenant:
+        text = tenant.ok("status")
+        assert re.search(r"writer: +not told \(this server\), epoch [0-9]+\n", text), text
+        for part in ("northbound", "store", "chassis"):
+            assert re.search(rf"{part}: +not told\n", text), text
+        found = json.loads(tenant.ok("status", "-o", "json"))
+        check(found, "status")
+        assert found["is_redacted"] and "northbound" not in found
+
+
+def test_diff_names_objects_of_which_only_the_record_changes(shop: Terminal, tmp_path: Path) -> None:
+    path = write(tmp_path, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "new", "labels": {"a": "b"}}})
+    ran = shop.run("diff", "-f", path, "--server", shop.server.socket)
+    assert ran.code == 1 and re.search(r"^created +Namespace +new$", ran.out, re.MULTILINE), ran
+    document = json.loads(shop.run("diff", "-f", path, "--server", shop.server.socket, "-o", "json").out)
+    check(document, "diff")
+    assert document["objects"] == [{"kind": "Namespace", "namespace": "", "name": "new", "outcome": "created"}]
+
+
+def test_a_question_that_cannot_be_asked_is_the_same_everywhere(shop: Terminal) -> None:
+    for words in (("--to", "shop/db"), ("--to", ""), ("--to", "shop/db:0")):
+        online = shop.run("trace", "--from", "shop/cart", *words)
+        offline = ovnk("trace", "-f", SHOP, "--from", "shop/cart", *words)
+        assert (online.code, online.err) == (2, offline.err), online
+    assert (
+        "--port: tcp needs a port: --port N or --to shop/db:N"
+        in shop.run("trace", "--from", "shop/cart", "--to", "shop/db").err
+    )

@@ -27,7 +27,7 @@ def shop() -> Iterator[Terminal]:
     [
         ("get", "pods"),
         ("apply", "-f", SHOP),
-        ("trace", "--from", "a/b", "--to", "1.2.3.4"),
+        ("trace", "--from", "a/b", "--to", "1.2.3.4:80"),
         ("status",),
         ("wait", "pod/x", "--for=delete", "--timeout", "20s"),
     ],

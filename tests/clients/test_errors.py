@@ -23,6 +23,7 @@ from ovnk_client import (
     Refused,
     ServerFault,
     Unavailable,
+    Unidentified,
     Unimplemented,
     Unreachable,
     reference,
@@ -40,7 +41,7 @@ FOUND = GetResponse(revision=7)
     ("code", "expected"),
     [
         (CODE.PERMISSION_DENIED, Denied),
-        (CODE.UNAUTHENTICATED, Denied),
+        (CODE.UNAUTHENTICATED, Unidentified),
         (CODE.NOT_FOUND, NotFound),
         (CODE.ALREADY_EXISTS, Exists),
         (CODE.ABORTED, Conflict),
@@ -228,3 +229,19 @@ async def test_what_no_message_can_hold_is_refused_here(manifest: dict[str, Any]
             await client.apply([POD, manifest])
     assert [(each.item, each.manifest_path) for each in found.value.violations] == [(1, path)]
     assert script.requests == {}
+
+
+@pytest.mark.asyncio
+async def test_a_reason_says_more_than_a_code() -> None:
+    """What was seen under other rights is no base to go on from, and an id that is taken no conflict to repeat."""
+    for code, reason, expected in (
+        (CODE.PERMISSION_DENIED, "POLICY_CHANGED", Expired),
+        (CODE.PERMISSION_DENIED, "PERMISSION_DENIED", Denied),
+        (CODE.FAILED_PRECONDITION, "REQUEST_ID_REUSED", Refused),
+        (CODE.OUT_OF_RANGE, "REVISION_IN_FUTURE", Expired),
+    ):
+        script = Script(Get=fails(code, "because", error_details_pb2.ErrorInfo(reason=reason)))
+        async with scripted(script) as client:
+            with pytest.raises(ClientError) as found:
+                await client.get("pod", "web")
+        assert type(found.value) is expected and found.value.reason == reason

@@ -65,3 +65,22 @@ async def test_the_four_commands(address: str) -> None:
     added, synced = map(json.loads, watched)
     assert added["added"]["object"]["namespace"]["metadata"] == metadata
     assert synced["synced"] == {"objects": 1}
+
+
+@pytest.mark.asyncio
+async def test_what_fails_is_told_in_one_line(address: str) -> None:
+    missing = json.dumps({"reference": {"kind": "Namespace", "name": "nowhere"}})
+    for words, telling in (
+        (["ovnk_api.v1.ObjectService/Get", missing], "NOT_FOUND: "),
+        (["ovnk_api.v1.ObjectService/Get", '{"no": 1}'], "no field named"),
+        (["ovnk_api.v1.ObjectService/Get", "{"], "not JSON: "),
+        (["ovnk_api.v1.ObjectService/Get"], "give a request"),
+        (["ovnk_api.v1.ObjectService/Git", "{}"], "no such method: ovnk_api.v1.ObjectService/Git"),
+        (["ovnk_api.v1.Nothing/Get", "{}"], "no such method: ovnk_api.v1.Nothing/Get"),
+    ):
+        environment = {**os.environ}
+        environment.pop("PYTHONPATH", None)
+        argv = [sys.executable, "-W", "error", "examples/reflection.py", address, *words]
+        ran = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stdout) == (1, ""), ran
+        assert telling in ran.stderr and ran.stderr.count("\n") == 1, ran.stderr

@@ -99,9 +99,9 @@ def test_it_works_with_the_service() -> None:
             *("npm", "run", "--silent", "test:live"),
             cwd=PACKAGE,
             OVNK_SERVER=server.socket,
-            OVNK_SERVE=json.dumps([*server.daemon.argv, *words]),
-            OVNK_TLS=json.dumps(known),
-            OVNK_README=str(folder / "readme.ts"),
+            TEST_SERVE=json.dumps([*server.daemon.argv, *words]),
+            TEST_TLS=json.dumps(known),
+            TEST_README=str(folder / "readme.ts"),
         )
     assert _passed(report) >= 16
 

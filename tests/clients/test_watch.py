@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import grpc
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.object_service_pb2 import WatchResponse
 from ovnk_client import Denied, WatchEvent
@@ -223,3 +224,20 @@ async def test_every_change_comes_once_and_in_order(seed: int, monkeypatch: pyte
     async with scripted(Script(Watch=faithful(edits, dice))) as client:
         events = (await take(client, len(edits) + 1))[1:]
     assert [Edit(event.revision, event.object.pod.metadata.name) for event in events if event.object] == edits
+
+
+@pytest.mark.asyncio
+async def test_other_rights_are_a_new_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not told while it was not allowed comes with a new list only."""
+    monkeypatch.setattr("ovnk_client.connection.FIRST_PAUSE_S", 0.001)
+    asked: list[tuple[bool, int]] = []
+
+    async def handle(request: Any, context: grpc.aio.ServicerContext) -> AsyncIterator[WatchResponse]:
+        asked.append((request.send_initial, request.resume_revision))
+        yield synced(3 + len(asked))
+        if len(asked) == 1:
+            await abort(context, CODE.PERMISSION_DENIED, "other rights", ErrorInfo(reason="POLICY_CHANGED"))
+
+    async with scripted(Script(Watch=handle)) as client:
+        assert [each.type for each in await take(client, 3)] == ["synced", "resync", "synced"]
+    assert asked == [(False, 0), (True, 0)]

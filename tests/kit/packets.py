@@ -9,7 +9,6 @@ connection and tells who was reached, and as whom.
 from __future__ import annotations
 
 import contextlib
-import errno
 import select
 import socket
 import subprocess

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click import Context
+from ovnk_cli.cli import cli
 from ovnk_server.configure import Configured, SettingsError, configure, keys, show
 
 BASE = {"XDG_RUNTIME_DIR": "/run/user/1", "HOME": "/nonexistent"}
@@ -124,3 +126,36 @@ def test_the_page_for_operators_has_every_key_and_default() -> None:
     for each in keys().values():
         default = json.dumps(list(each.default) if isinstance(each.default, tuple) else each.default)
         assert f"| `{each.name}` | `{default}` | {each.says} |" in page
+
+
+@pytest.mark.parametrize(
+    ("variable", "told"),
+    [
+        ("OVNK_LIMITS_CALLZ", "OVNK_LIMITS_CALLZ: there is no such setting; perhaps OVNK_LIMITS_CALLS is meant"),
+        ("OVNK_QQQQQ", "there is no such setting; ovnk serve --show-config lists every key"),
+    ],
+)
+def test_a_variable_that_looks_like_a_setting_and_is_none(variable: str, told: str) -> None:
+    with pytest.raises(SettingsError) as found:
+        configure(None, {**BASE, variable: "3"}, {})
+    assert str(found.value).startswith("environment: ") and told in str(found.value)
+
+
+def test_variables_of_others_are_passed_over() -> None:
+    """Those of every command, and those that Kubernetes makes of a service called ovnk."""
+    commands = [command for name in cli.list_commands(Context(cli)) if (command := cli.get_command(Context(cli), name))]
+    every = [each for command in commands for each in (command, *getattr(command, "commands", {}).values())]
+    ours = {name for each in every for param in each.params if isinstance(name := param.envvar, str)}
+    assert {"OVNK_SERVER", "OVNK_NAMESPACE", "OVNK_TLS_CA", "OVNK_DNS_TIMEOUT", "OVNK_CONFIG", "OVNK_STORE"} <= ours
+    links = {
+        "OVNK_SERVICE_HOST",
+        "OVNK_SERVICE_PORT",
+        "OVNK_SERVICE_PORT_GRPC",
+        "OVNK_PORT",
+        "OVNK_PORT_7443_TCP",
+        "OVNK_PORT_7443_TCP_ADDR",
+        "OVNK_METRICS_SERVICE_HOST",
+        "OVNK_METRICS_PORT_9310_TCP_PROTO",
+    }
+    settings = {setting.variable for setting in keys().values()}
+    configure(None, {**BASE, "OVNK_FAILPOINTS": "", **dict.fromkeys((ours | links) - settings, "x")}, {})

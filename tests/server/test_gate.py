@@ -26,7 +26,7 @@ from ovnk_api.v1 import (
     sync_service_pb2,
     sync_service_pb2_grpc,
 )
-from ovnk_server import access
+from ovnk_server import access, interceptor
 from ovnk_server.front import Front
 from ovnk_server.settings import LimitSettings, ServerSettings
 from ovnk_server.telemetry import Telemetry
@@ -152,7 +152,7 @@ async def test_a_handler_knows_its_caller() -> None:
     ("error", "expected"),
     [
         (NotFound("Pod shop/web does not exist"), ("NOT_FOUND", "NOT_FOUND", "Pod shop/web does not exist")),
-        (Conflict("changed"), ("ABORTED", "ETAG_MISMATCH", "changed")),
+        (Conflict("changed"), ("ABORTED", "CONFLICT", "changed")),
         (ExceptionGroup("", [NotFound("inner")]), ("NOT_FOUND", "NOT_FOUND", "inner")),
     ],
 )
@@ -329,7 +329,7 @@ async def test_a_policy_that_takes_away_ends_the_stream_that_used_it() -> None:
     async with stand(answer, rules=RULES) as at:
         watch = at.objects.Watch(object_service_pb2.WatchRequest())
         await watch.read()
-        await _until(lambda: any(call.allowed for call in at.front.gate._streams))
+        await _until(lambda: any(call.following._allowed for call in at.front.gate._streams))
         _rewrite(at, RULES.replace("'watch', ", ""))
         assert (await fails(watch.read()))[:2] == ("PERMISSION_DENIED", "POLICY_CHANGED")
 
@@ -340,7 +340,7 @@ async def test_a_policy_that_takes_away_something_else_leaves_a_stream_alone() -
     async with stand(answer, rules=RULES) as at:
         watch = at.objects.Watch(object_service_pb2.WatchRequest())
         await watch.read()
-        await _until(lambda: any(call.allowed for call in at.front.gate._streams))
+        await _until(lambda: any(call.following._allowed for call in at.front.gate._streams))
         _rewrite(at, RULES.replace("'get', ", "'list', "))
         go_on.set()
         assert (await watch.read()).revision == 2
@@ -352,6 +352,51 @@ def _rewrite(at: Stand, text: str) -> None:
     authorisation._path.write_text(text)
     assert authorisation.refresh()
     at.front.gate.policy_changed()
+
+
+@pytest.mark.asyncio
+async def test_a_policy_that_gives_ends_the_stream_that_was_denied_something() -> None:
+    go_on = asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> None:
+        assert not access.caller().may("watch", "Node")
+        await go_on.wait()
+
+    async with stand(answer, rules="[[rule]]\nidentities = ['local']\nverbs = ['watch']\nkinds = ['Pod']\n") as at:
+        watch = at.objects.Watch(object_service_pb2.WatchRequest())
+        await watch.read()
+        await _until(lambda: any(call.following._allowed for call in at.front.gate._streams))
+        _rewrite(at, "[[rule]]\nidentities = ['local']\nverbs = ['watch']\n")
+        assert (await fails(watch.read()))[1] == "POLICY_CHANGED"
+
+
+@pytest.mark.asyncio
+async def test_who_asked_about_more_than_is_remembered_asks_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interceptor, "MAX_REMEMBERED", 10)
+    go_on = asyncio.Event()
+
+    async def answer(request: Any, context: Any) -> None:
+        assert not any(access.caller().may("watch", "Pod", f"made-up-{number}") for number in range(100))
+        go_on.set()
+        await asyncio.sleep(3_600)
+
+    async with stand(answer, rules="[[rule]]\nidentities = ['local']\nverbs = ['get']\n") as at:
+        watch = at.objects.Watch(object_service_pb2.WatchRequest())
+        await watch.read()
+        await go_on.wait()
+        (call,) = at.front.gate._streams
+        assert call.following is not None and len(call.following._allowed) == 10
+        _rewrite(at, "[[rule]]\nidentities = ['local']\nverbs = ['list']\n")
+        assert (await fails(watch.read()))[1] == "POLICY_CHANGED"
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_answered_to_whom_no_rule_names() -> None:
+    async with stand(nothing, rules="[[rule]]\nidentities = ['ann']\nverbs = ['*']\n") as at:
+        calls = (at.objects.Get(get()), at.objects.Watch(object_service_pb2.WatchRequest()).read())
+        for call in calls:
+            code, reason, text = await fails(call)
+            assert (code, reason, text) == ("PERMISSION_DENIED", "PERMISSION_DENIED", "local is named by no rule")
 
 
 @pytest.mark.asyncio

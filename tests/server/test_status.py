@@ -24,7 +24,10 @@ EXPECTED: dict[type[BaseException], tuple[str, str]] = {
     errors.Refusal: ("INVALID_ARGUMENT", "REFUSED"),
     errors.NotFound: ("NOT_FOUND", "NOT_FOUND"),
     errors.Exists: ("ALREADY_EXISTS", "EXISTS"),
-    errors.Conflict: ("ABORTED", "ETAG_MISMATCH"),
+    errors.Conflict: ("ABORTED", "CONFLICT"),
+    errors.Outdated: ("ABORTED", "VERSION_MISMATCH"),
+    errors.Contended: ("ABORTED", "CONTENTION"),
+    errors.IdReused: ("FAILED_PRECONDITION", "REQUEST_ID_REUSED"),
     errors.SouthError: ("UNAVAILABLE", "NORTHBOUND"),
     errors.Unreachable: ("UNAVAILABLE", "NORTHBOUND_UNREACHABLE"),
     errors.UnknownOutcome: ("UNAVAILABLE", "NORTHBOUND_OUTCOME_UNKNOWN"),
@@ -39,6 +42,7 @@ EXPECTED: dict[type[BaseException], tuple[str, str]] = {
     errors.QuotaError: ("RESOURCE_EXHAUSTED", "STORE_QUOTA"),
     errors.Superseded: ("ABORTED", "SUPERSEDED"),
     errors.Compacted: ("OUT_OF_RANGE", "REVISION_COMPACTED"),
+    errors.InFuture: ("OUT_OF_RANGE", "REVISION_IN_FUTURE"),
     errors.NotWriter: ("FAILED_PRECONDITION", "NOT_WRITER"),
     errors.GuardError: ("FAILED_PRECONDITION", "GUARD"),
     errors.BugError: ("INTERNAL", "INTERNAL"),
@@ -58,6 +62,8 @@ MADE: dict[type[BaseException], BaseException] = {
     errors.Refusal: Refusal([SchemaError("bad", path="a"), TransitionError("fixed", path="b")]),
     errors.Rejected: errors.Rejected("constraint violation"),
     errors.TurnLost: errors.TurnLost(7),
+    errors.Compacted: errors.Compacted(3, 5),
+    errors.InFuture: errors.InFuture(9, 5),
     faults.TooManyCalls: TooManyCalls("ann", retry_after_s=0.25),
     faults.TooLarge: faults.TooLarge(5_000_000, 4_000_000),
 }
@@ -76,7 +82,7 @@ def test_every_error_of_the_core_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("kind", EXPECTED, ids=lambda kind: kind.__name__)
 def test_the_table(kind: type[BaseException]) -> None:
-    error = MADE.get(kind) or (errors.Compacted(3, 5) if kind is errors.Compacted else kind("what is wrong"))
+    error = MADE.get(kind) or kind("what is wrong")
     status = status_of(error, "call-1")
     code, reason = EXPECTED[kind]
     assert code_pb2.Code.Name(status.code) == code

@@ -21,8 +21,10 @@ from ovnk_server.telemetry import Telemetry
 
 from ovnk_core.errors import Unreachable
 from ovnk_core.keeper import Keeper
+from ovnk_core.keeper.link import ask_northbound
 from ovnk_core.nb.operation import BumpConfig, RequireTurn
 from ovnk_core.northbound.memory import MemoryNorthbound
+from ovnk_core.reconcile.columns import mirrored
 from ovnk_core.store.memory import MemoryLog
 from tests.kit.ovn import short_directory
 
@@ -96,3 +98,15 @@ async def test_a_transaction_is_told_in_few_words_whatever_became_of_it() -> Non
         await MeteredNorthbound(Refusing(), told.append).transact((RequireTurn(epoch=1), BumpConfig()))
     assert (told[0].txn, told[0].outcome, told[0].operations) == (1, "Unreachable", {"bump": 1})
     assert len(told[0].failure) == 500
+
+
+@pytest.mark.asyncio
+async def test_a_question_whether_the_northbound_answers_is_no_transaction() -> None:
+    """Whoever reads the log of a server without the turn must not take it for a second writer."""
+    told: list[Transacted] = []
+    northbound = MeteredNorthbound(MemoryNorthbound(), told.append)
+    await northbound.connect(mirrored())
+    assert (await ask_northbound(northbound)).is_connected
+    assert told == []
+    await northbound.transact((BumpConfig(),))
+    assert [each.txn for each in told] == [1]

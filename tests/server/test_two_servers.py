@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ovnk_client import Client, reference
+from ovnk_client import Client, ClientError, reference
 
 from ovnk_core.nb.row import OWNER_KEY
 from ovnk_core.northbound.native import NativeNorthbound
@@ -39,10 +40,12 @@ def _pod(name: str) -> Manifest:
 
 
 class Pair:
-    """Both servers, and our own eyes on the northbound."""
+    """Both servers, their store, and our own eyes on the northbound."""
 
-    def __init__(self, first: ServerProcess, second: ServerProcess, northbound: NativeNorthbound) -> None:
-        self.first, self.second, self.northbound = first, second, northbound
+    def __init__(
+        self, first: ServerProcess, second: ServerProcess, etcd: EtcdServer, northbound: NativeNorthbound
+    ) -> None:
+        self.first, self.second, self.etcd, self.northbound = first, second, etcd, northbound
 
     def ports(self) -> set[str]:
         """Names of pods that have a port now."""
@@ -75,7 +78,7 @@ async def _pair(folder: Path, failpoints: str = "") -> AsyncIterator[Pair]:
                 await _until_writer(client, "first")
             second.start()
             await second.ready()
-            yield Pair(first, second, northbound)
+            yield Pair(first, second, etcd, northbound)
         finally:
             await northbound.close()
             for server in (first, second):
@@ -189,3 +192,44 @@ async def test_the_other_takes_over_when_the_writer_is_killed_or_leaves(folder: 
             answer = await one.apply(_pod("c"))
             assert (await one.wait(answer.revision, "programmed")).is_reached
         await pair.until({"a", "b", "c"})
+
+
+@pytest.mark.asyncio
+async def test_an_etcd_that_falls_silent_ends_nobody(folder: Path) -> None:
+    """Its connections stay, and nothing is answered on them: worse than one that is gone."""
+    async with _pair(folder) as pair, pair.first.client() as one, pair.second.client() as two:
+        await one.apply_and_wait([NODE, _pod("a")])
+        pair.etcd.suspend()
+        for client in (one, two):
+            said = ""
+            async with asyncio.timeout(2.5):
+                while not said:  # a thread of etcd may answer once more before the signal reaches it
+                    said = (await client.status()).store_failure
+            assert said.startswith(f"etcd:{pair.etcd.endpoint}: "), said
+        begun_s = time.monotonic()
+        for failed in await asyncio.gather(*map(_refused, (pair.first, pair.second))):
+            assert f"etcd:{pair.etcd.endpoint}" in failed
+        assert time.monotonic() - begun_s < 6.5, "the store's five seconds"
+        # By now the lease is over, and so is the turn.
+        assert not (await one.status()).writer.is_self
+        assert (await two.get("Pod", "a", namespace="shop")).pod.status.pod_ip, "what is kept is answered"
+        pair.etcd.resume()
+        async with asyncio.timeout(20):
+            while not (await one.status()).writer.epoch:
+                await asyncio.sleep(0.05)
+        # What was sent when etcd fell silent may be carried out now: nobody said that it was not.
+        answer = await two.apply([_pod("late"), _pod("b")])
+        assert (await two.wait(answer.revision, "programmed")).is_reached
+        await pair.until({"a", "b", "late"})
+        for server in (pair.first, pair.second):
+            assert server.daemon.is_alive
+            console = (server.directory / f"{server.name}.console").read_text()
+            assert "CancelledError" not in console and "never retrieved" not in console
+
+
+async def _refused(server: ServerProcess) -> str:
+    """How a change fails that is asked once."""
+    async with Client(server.socket, patience_s=0.01) as client:
+        with pytest.raises(ClientError) as caught:
+            await client.apply(_pod("late"))
+    return str(caught.value)

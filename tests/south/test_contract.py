@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
@@ -271,6 +272,12 @@ async def test_only_one_global_row(nb: Northbound) -> None:
 async def test_empty_transaction_and_unmirrored_table(nb: Northbound) -> None:
     assert (await nb.transact([])).operations == 0
     assert nb.rows("Bridge") == {}
+
+
+async def test_an_answer_is_heard(nb: Northbound) -> None:
+    before_s = time.time()
+    await nb.transact([])
+    assert before_s - 0.005 <= nb.heard_s <= time.time() + 0.005
 
 
 async def test_columns_and_tables_the_schema_lacks_are_left_out(connect: Connect, nb: Northbound) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import anyio
 import pytest
 import pytest_asyncio
 
@@ -114,6 +115,26 @@ async def test_a_holder_that_is_cut_off_gives_up_before_etcd_does(own_etcd: Etcd
     assert time.monotonic() - cut_off < 2.5  # two thirds of the lease, and some
     own_etcd.resume()
     await log.close()
+
+
+async def test_a_request_that_its_caller_gives_up_is_given_up_by_nobody_else(own_etcd: EtcdServer) -> None:
+    """grpc answers a cancellation with one of its own, which no cancel scope takes for the one it asked for."""
+    log = EtcdLog([own_etcd.endpoint], term_s=3)
+    await log.open()
+    term = await log.campaign("holder")
+    own_etcd.suspend()
+    with anyio.move_on_after(0.1) as scope:
+        await log.writer()
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0.1, shield=True) as scope:
+        await log.resign(term)
+    assert scope.cancelled_caught
+    waiting = asyncio.create_task(log.writer())
+    await asyncio.sleep(0.1)
+    await log.close()
+    with pytest.raises(StoreUnavailable):
+        await waiting
+    own_etcd.resume()
 
 
 async def test_a_lapsed_turn_cannot_write_and_the_next_is_higher(opened: Open) -> None:

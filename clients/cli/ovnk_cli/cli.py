@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -27,6 +28,13 @@ class LazyGroup(click.Group):
         found = getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            # Here, because click's own main would make it 1, which means refused.
+            raise click.exceptions.Exit(lost(error)) from error
 
     def get_help(self, ctx: click.Context) -> str:
         return help_text()

@@ -173,7 +173,7 @@ def refuse(names: Collection[str], why: str) -> None:
 
 def ask(server: Server, question: Callable[[Client], Awaitable[T]], *, patience_s: float = PATIENCE_S) -> T:
     """Put a question to a server. Raises ServerSaid for a call that failed, UsageError for what is no address."""
-    from ovnk_client import Client, ClientError, Tls
+    from ovnk_client import Client, ClientError, Tls, Untrusted
 
     tls = Tls(server.ca, server.cert, server.key) if server.ca and server.cert and server.key else None
 
@@ -192,12 +192,13 @@ def ask(server: Server, question: Callable[[Client], Awaitable[T]], *, patience_
     try:
         return asyncio.run(run())
     except ClientError as error:
-        told(error)
+        has_none = tls is None and isinstance(error, Untrusted)
+        told(error, hint=" (--tls-ca, --tls-cert, --tls-key)" if has_none else "")
 
 
-def told(error: ClientError) -> NoReturn:
+def told(error: ClientError, *, hint: str = "") -> NoReturn:
     """Raises what a failed call means to a person at a terminal."""
-    raise ServerSaid(message_of(error), exit_code_of(error)) from error
+    raise ServerSaid(message_of(error) + hint, exit_code_of(error)) from error
 
 
 def message_of(error: ClientError) -> str:

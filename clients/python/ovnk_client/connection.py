@@ -107,8 +107,8 @@ class Connection:
             await asyncio.sleep(pause_s)
 
     async def explained(self, error: ClientError) -> ClientError:
-        """The error, or what is wrong with a certificate where that is why nobody answers."""
-        if self._tls is None or type(error) is not Unreachable:
+        """The error, or what is wrong with a certificate, or the lack of one, where that is why nobody answers."""
+        if type(error) is not Unreachable or self.address.startswith("unix:"):
             return error
         why = await tls_fault(self.address, self._tls)
         return Untrusted(f"{self.address}: {why}", code=error.code) if why else error

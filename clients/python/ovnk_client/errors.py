@@ -5,11 +5,12 @@ ClientError              has .code .message .reason .details .retry_after_s
 │  └─ Unreachable        nobody answers there
 │     └─ Untrusted       one side does not accept the other's certificate
 ├─ DeadlineExceeded      not in time
-├─ Denied                not allowed, or nobody knows who is asking
+├─ Denied                not allowed
+│  └─ Unidentified       the certificate does not say who is asking
 ├─ NotFound, Exists      no such object; one too many
 ├─ Conflict              somebody else was faster, or the precondition does not hold
 ├─ Refused               what was asked is wrong; has .violations
-├─ Expired               a revision or page that is not kept any more
+├─ Expired               what was known is no base to go on from: list or watch anew
 ├─ QuotaExceeded         larger or more than the server takes
 ├─ Unimplemented         the server is older than this client
 └─ ServerFault           a mistake of the server's; its log says more
@@ -94,6 +95,12 @@ class Denied(ClientError):
     advice = "ask who runs the server for a rule in its authorisation file"
 
 
+class Unidentified(Denied):
+    """The certificate does not say who is asking; the message says what it lacks."""
+
+    advice = ""
+
+
 class NotFound(ClientError):
     """No such object."""
 
@@ -115,7 +122,8 @@ class Refused(ClientError):
 
 
 class Expired(ClientError):
-    """A revision or page that is not kept any more."""
+    """What was known is no base to go on from: a revision or page that is not kept any more, or has never been, or what
+    the caller may do has changed meanwhile."""
 
     advice = "list or watch anew"
 
@@ -142,7 +150,7 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.UNAVAILABLE: Unavailable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.PERMISSION_DENIED: Denied,
-    grpc.StatusCode.UNAUTHENTICATED: Denied,
+    grpc.StatusCode.UNAUTHENTICATED: Unidentified,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.ALREADY_EXISTS: Exists,
     grpc.StatusCode.ABORTED: Conflict,
@@ -154,7 +162,8 @@ _CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.CANCELLED: Unavailable,
 }
 
-
+_CLASSES_BY_REASON: dict[str, type[ClientError]] = {"POLICY_CHANGED": Expired}
+"""Where the reason says more than the code does."""
 _BROKEN = ("RST_STREAM", "Stream removed", "GOAWAY")
 
 
@@ -170,10 +179,11 @@ def error_of(failure: grpc.aio.AioRpcError, address: str) -> ClientError:
         made = Unreachable if is_broken or made is Unavailable else made
         return made(f"{address}: {message}", code=code)
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-    found = made(
+    has_info = _unpack(status.details, info)
+    found = _CLASSES_BY_REASON.get(info.reason, made)(
         status.message or message,
         code=code,
-        reason=info.reason if (has_info := _unpack(status.details, info)) else "",
+        reason=info.reason,
         details=dict(info.metadata) if has_info else {},
         retry_after_s=retry.retry_delay.ToTimedelta().total_seconds() if _unpack(status.details, retry) else None,
         violations=_violations(status.details),

@@ -11,10 +11,13 @@ from ovnk_client.channel import Tls, host_and_port
 PROBE_S = 2.0
 
 
-async def tls_fault(address: str, tls: Tls) -> str:
+async def tls_fault(address: str, tls: Tls | None) -> str:
     """What is wrong with the certificates of either side at ``HOST:PORT``; empty where they are not to blame. Takes at
     most ``PROBE_S`` seconds."""
     host, port = host_and_port(address)
+    if tls is None:
+        wants_tls = await _speaks_tls(host, port)
+        return "the server wants TLS: give an authority, a certificate and its key" if wants_tls else ""
     try:
         context = ssl.create_default_context(cafile=tls.ca)
         context.load_cert_chain(tls.cert, tls.key)
@@ -36,6 +39,19 @@ async def tls_fault(address: str, tls: Tls) -> str:
     except (OSError, TimeoutError):
         return ""
     return "" if is_accepted else f"the server ended the TLS handshake: it does not accept our certificate {tls.cert}"
+
+
+async def _speaks_tls(host: str, port: int) -> bool:
+    """Whether the server completes a handshake; with which certificate does not matter here."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(PROBE_S):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 def _words(error: ssl.SSLError) -> str:

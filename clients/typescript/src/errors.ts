@@ -8,7 +8,7 @@
  *     ├─ NotFound, Exists  no such object; one too many
  *     ├─ Conflict          somebody else was faster, or the precondition does not hold
  *     ├─ Refused           what was asked is wrong; its violations say where
- *     ├─ Expired           a revision or page that is not kept any more
+ *     ├─ Expired           what was known is no base to go on from: list or watch anew
  *     ├─ QuotaExceeded     larger or more than the server takes
  *     ├─ Unimplemented     the server is older than this client
  *     └─ ServerFault       a mistake of the server's; its log says more
@@ -94,7 +94,10 @@ export class Conflict extends ClientError {}
 /** What was asked is wrong; `violations` say where. */
 export class Refused extends ClientError {}
 
-/** A revision or page that is not kept any more: list or watch anew. */
+/**
+ * What was known is no base to go on from: list or watch anew. A revision or page that is not kept any more, or has never
+ * been, or what the caller may do has changed meanwhile.
+ */
 export class Expired extends ClientError {}
 
 /** Larger or more than the server takes. */
@@ -122,6 +125,9 @@ const CLASSES: Partial<Record<status, typeof ClientError>> = {
   [status.UNIMPLEMENTED]: Unimplemented,
 };
 
+/** Where the reason says more than the code does. */
+const CLASSES_BY_REASON: Record<string, typeof ClientError> = { POLICY_CHANGED: Expired };
+
 const DETAILS_KEY = "grpc-status-details-bin";
 const ITEM = /^(?:items|objects)\[(\d+)\]/;
 
@@ -135,7 +141,8 @@ export function errorOf(failure: unknown, address: string): unknown {
   if (rich === undefined) {
     return new Made(failure.code, `${address}: ${failure.details || status[failure.code]}`, { cause: failure });
   }
-  return new Made(failure.code, rich.message || failure.details, { ...rich.known, cause: failure });
+  const MadeByReason = CLASSES_BY_REASON[rich.known.reason ?? ""] ?? Made;
+  return new MadeByReason(failure.code, rich.message || failure.details, { ...rich.known, cause: failure });
 }
 
 function isServiceError(failure: unknown): failure is ServiceError {

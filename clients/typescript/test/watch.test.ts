@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { type ServerWritableStream, status } from "@grpc/grpc-js";
 import { Client, Denied, Unavailable, type WatchEvent, type WatchOptions, v1 } from "../src";
-import { Fake, failure } from "./fake";
+import { ErrorInfo } from "../src/gen/google/rpc/error_details";
+import { Fake, detail, failure } from "./fake";
 
 type Call = ServerWritableStream<v1.WatchRequest, v1.WatchResponse>;
 type Told = Parameters<typeof v1.WatchResponse.fromPartial>[0];
@@ -128,6 +129,27 @@ test("what was compacted is listed anew", async () => {
   await serve(tells([], status.OUT_OF_RANGE), tells([change("added", "a", 3, 0), synced(20)]));
   assert.deepEqual(await words("synced", { resumeRevision: 2 }), ["resync", "added a", "synced"]);
   assert.equal(requests[0]?.resumeRevision, 2);
+  assert.deepEqual([requests[1]?.resumeRevision, requests[1]?.sendInitial], [undefined, true]);
+});
+
+test("other rights are a new beginning", async () => {
+  const info = ErrorInfo.create({ reason: "POLICY_CHANGED", domain: "ovnk.dev" });
+  await serve(
+    (call) => {
+      tells([synced(5)])(call);
+      const details = [detail("ErrorInfo", ErrorInfo, info)];
+      setImmediate(() => call.emit("error", failure(status.PERMISSION_DENIED, "other rights", details)));
+    },
+    tells([change("added", "a", 3, 0), synced(20)]),
+  );
+  const told: string[] = [];
+  for await (const event of client.watch({ signal: AbortSignal.timeout(PATIENCE_MS) })) {
+    told.push(word(event));
+    if (event.revision === 20) {
+      break;
+    }
+  }
+  assert.deepEqual(told, ["synced", "resync", "added a", "synced"]);
   assert.deepEqual([requests[1]?.resumeRevision, requests[1]?.sendInitial], [undefined, true]);
 });
 

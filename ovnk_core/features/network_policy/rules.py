@@ -3,7 +3,9 @@
 * one port group per policy holds its subjects; its ACLs (priority 1001, allow-related) are the policy's rules;
 * two port groups per namespace with policies hold the isolated pods; their ACLs (1000) drop what is not allowed;
 * one address set per peer selection and family, shared by all policies that name it;
-* one address set per (policy, rule, protocol, port name, resolved number, family) for named ports.
+* one address set per (policy, rule, protocol, port name, resolved number, family) for named ports;
+* where peers of any namespace say what a port name means, a second port group with the same subjects holds those ACLs,
+  so that rows that tell of others' pods can be kept from those who may not know them.
 
 A pod event is a change of members and never of an ACL, unless a port name gains or loses a number.
 Priorities: docs/priorities.md. Match grammar: docs/sources.md, NetworkPolicy.
@@ -46,7 +48,7 @@ from ovnk_core.nb.match import (
     equals,
     text,
 )
-from ovnk_core.nb.row import ACCEPTED_KEY, ColumnId, RowId, pairs_of
+from ovnk_core.nb.row import ACCEPTED_KEY, EVERYWHERE, ColumnId, RowId, pairs_of
 from ovnk_core.nb.tables import APPLY_AFTER_LB, Acl, AddressSet, PortGroup
 from ovnk_core.nb.tables import Direction as AclDirection
 from ovnk_core.terms.address import Family
@@ -108,6 +110,11 @@ def policy_group_name(key: NamespacedName) -> str:
     return hashed_name("NetworkPolicy", f"{key.namespace}:{key.name}")
 
 
+def wide_group_row(key: NamespacedName) -> RowId:
+    """The group of the same subjects whose ACLs tell of pods in any namespace."""
+    return RowId("Port_Group", policy_owner(key), f"subjects/{EVERYWHERE}")
+
+
 def isolation_row(namespace: str, direction: Direction) -> RowId:
     return RowId("Port_Group", ObjectRef("Namespace", "", namespace), f"isolated/{direction}")
 
@@ -152,6 +159,16 @@ def policy(read: Reader, key: NamespacedName, item: NetworkPolicy) -> Iterable[O
             for selection, port in _named_ports(rule_key, subject, each):
                 yield SELECTION_WANT.member(selection, key)
                 yield PORT_NUMBER_WANT.member(PortName(selection, port.protocol, port.name), rule_key)
+    if any(_is_wide(key, subject, each) for each in (item.egress if item.is_egress else ())):
+        wide, name = wide_group_row(key), f"{key.namespace}:{key.name}"
+        yield PORT_GROUPS.row(
+            wide,
+            PortGroup(
+                name=hashed_name("NetworkPolicy", name, EVERYWHERE),
+                external_ids=object_ids("NetworkPolicy", name, EVERYWHERE),
+            ),
+        )
+        yield MEMBER_BINDING.member(ColumnId(wide, "ports"), Binding(subject, PortsOf()))
 
 
 def _named_ports(key: RuleKey, subject: PodSelection, each: PolicyRule) -> Iterator[tuple[PodSelection, PolicyPort]]:
@@ -166,6 +183,16 @@ def _resolvers(key: RuleKey, subject: PodSelection, each: PolicyRule) -> tuple[P
     if key.direction == "Ingress":
         return (subject,)
     return peer_selections(key.policy.namespace, each) if each.peers else (EVERY_POD,)
+
+
+def _is_wide(policy: NamespacedName, subject: PodSelection, each: PolicyRule) -> bool:
+    """Whether an egress rule has port names that pods of any namespace give a meaning."""
+    resolvers = _resolvers(RuleKey(policy, "Egress", 0), subject, each)
+    return any(port.name for port in each.ports) and _reaches_others(policy, resolvers)
+
+
+def _reaches_others(policy: NamespacedName, selections: tuple[PodSelection, ...]) -> bool:
+    return any(selection.namespace != policy.namespace for selection in selections)
 
 
 @rule(driver=ISOLATED_NAMESPACE, reads=(ACL_LOGGING,), out=(PORT_GROUPS, ACLS, MEMBER))
@@ -298,9 +325,11 @@ def _named(
 ) -> Iterator[Output]:
     """A port name -> per number it stands for: a set of the pods that mean that number, and an ACL on it."""
     resolvers = _resolvers(key, row.subject, row.rule)
+    reach = f"/{EVERYWHERE}" if _reaches_others(key.policy, resolvers) else ""
+    group = wide_group_row(key.policy) if reach else policy_group_row(key.policy)
     numbers = {n for s in resolvers for n in read(PORT_NUMBER, PortName(s, port.protocol, port.name))}
     for number in sorted(numbers):
-        role = f"{key.direction}/{key.index}/{port.protocol}/{port.name}/{number}"
+        role = f"{key.direction}/{key.index}/{port.protocol}/{port.name}/{number}{reach}"
         matches: list[Match] = []
         for family, source in sorted(sources.items()):
             name = hashed_name("NetworkPolicyPort", f"{key.policy.namespace}:{key.policy.name}", role, f"v{family}")
@@ -313,10 +342,11 @@ def _named(
             matches.append(conj(source, equals(f"ip{family}.dst", AddressSetRef(name))))
         transport = port.protocol.lower()
         match = conj(disj(*matches), Is(transport), equals(f"{transport}.dst", number))
-        yield from _acl(key, f"{transport}/{port.name}/{number}/{block}", match, severity)
+        yield from _acl(key, f"{transport}/{port.name}/{number}/{block}{reach}", match, severity, group)
 
 
-def _acl(key: RuleKey, variant: str, match: Match, severity: str) -> Iterator[Output]:
+def _acl(key: RuleKey, variant: str, match: Match, severity: str, group: RowId | None = None) -> Iterator[Output]:
+    """``group``: that the ACL is attached to, the policy's own if None."""
     subject = equals(SUBJECT_PORT[key.direction], PortGroupRef(policy_group_name(key.policy)))
     row = RowId("ACL", policy_owner(key.policy), f"{key.direction}/{key.index}/{variant}")
     namespace, name = key.policy.namespace, key.policy.name
@@ -344,7 +374,7 @@ def _acl(key: RuleKey, variant: str, match: Match, severity: str) -> Iterator[Ou
             ),
         ),
     )
-    yield MEMBER.member(ColumnId(policy_group_row(key.policy), "acls"), row)
+    yield MEMBER.member(ColumnId(group or policy_group_row(key.policy), "acls"), row)
 
 
 @rule(driver=PEER_SET, out=(ADDRESS_SETS, MEMBER_BINDING))

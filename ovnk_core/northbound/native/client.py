@@ -52,12 +52,17 @@ class NativeNorthbound:
         self._connection: Connection | None = None
         self._ready = asyncio.Event()
         self._failure = "not connected"
+        self._heard_s = 0.0
         self._task: asyncio.Task[None] | None = None
         self._lock, self._has_lock = "", False
 
     @property
     def address(self) -> str:
         return self._address
+
+    @property
+    def heard_s(self) -> float:
+        return self._heard_s if self._connection is None else self._connection.heard_s
 
     @property
     def schema(self) -> DatabaseSchema:
@@ -164,7 +169,7 @@ class NativeNorthbound:
         """Wait until the connection is lost, and clear it away."""
         await connection.closed.wait()
         self._ready.clear()
-        self._failure, self._has_lock = connection.failure, False
+        self._failure, self._has_lock, self._heard_s = connection.failure, False, connection.heard_s
         if connection.is_in_doubt:
             self._mirror.last_id = ZERO_ID
         await connection.close()

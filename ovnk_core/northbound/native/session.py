@@ -9,6 +9,7 @@ A connection is used until it fails and then thrown away; ``cluster`` opens the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -74,15 +75,16 @@ class Connection:
     ) -> None:
         self.remote = remote
         self.failure = ""
+        self.heard_s = 0.0
+        """When anything was last received, in Unix seconds; 0: nothing yet."""
         self.is_in_doubt = False
         self.closed = asyncio.Event()
         self._reader, self._writer = streams
         self._notify, self._liveness = notify, liveness
         self._next_id = 0
-        self._pending: dict[int, tuple[asyncio.Future[Any], Handler | None]] = {}
+        self._pending: dict[int, tuple[asyncio.Future[Any], Handler | None, float]] = {}
         self._waiting_since: float | None = None
         self._is_unheard_tls = self._writer.get_extra_info("ssl_object") is not None
-        self._grace_s = 0.0
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_alive())]
 
     async def request(
@@ -99,8 +101,7 @@ class Connection:
         number = self._next_id
         payload = encode_message({"id": number, "method": method, "params": params})
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._pending[number] = (future, handler)
-        self._grace_s += len(payload) / GRACE_BYTES_PER_S + grace_s
+        self._pending[number] = (future, handler, len(payload) / GRACE_BYTES_PER_S + grace_s)
         self._writer.write(payload)
         try:
             return await future
@@ -113,10 +114,10 @@ class Connection:
             while True:
                 self._waiting_since = loop.time()
                 chunk = await self._reader.read(READ_BYTES)
-                self._waiting_since, self._grace_s = None, 0.0
+                self._waiting_since = None
                 if not chunk:
                     return self._end("the server closed the connection")
-                self._is_unheard_tls = False
+                self._is_unheard_tls, self.heard_s = False, time.time()
                 for message in framer.feed(chunk):
                     await breathe(message)
                     envelope = decode_envelope(message)
@@ -140,7 +141,7 @@ class Connection:
         elif message.method is not None:
             await self._notify(message.method, message.params)
         elif isinstance(message.id, int) and message.id in self._pending:
-            future, handler = self._pending[message.id]
+            future, handler, _ = self._pending[message.id]
             if message.error is not None:
                 outcome: Any = _refusal(message.error)
             else:
@@ -150,6 +151,12 @@ class Connection:
                     future.set_exception(outcome)
                 else:
                     future.set_result(outcome)
+
+    @property
+    def _grace_s(self) -> float:
+        """For how much longer the server may be silent, because of all that it has to do: an answer to one thing, such
+        as an echo that came before, says nothing of the others."""
+        return sum(grace_s for _, _, grace_s in self._pending.values())
 
     async def _keep_alive(self) -> None:
         loop, idle_s, dead_s = asyncio.get_running_loop(), self._liveness.idle_s, self._liveness.dead_s
@@ -176,7 +183,7 @@ class Connection:
             return
         self.failure = f"{self.remote}: {reason}"
         self.closed.set()
-        for future, _ in self._pending.values():
+        for future, _, _ in self._pending.values():
             if not future.done():
                 future.set_exception(Lost(self.failure, was_sent=True))
         self._writer.transport.abort()

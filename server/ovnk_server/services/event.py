@@ -12,7 +12,6 @@ from ovnk_core.keeper.keeper import Keeper
 from ovnk_server import access
 from ovnk_server.convert import page_size, read_kind, reference, timestamp
 from ovnk_server.convert_northbound import NOBODY
-from ovnk_server.hearing import Hearing
 
 _TYPES: dict[Severity, pb.EventType.ValueType] = {
     "Normal": pb.EVENT_TYPE_NORMAL,
@@ -32,7 +31,6 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
             read_kind(request.kind)
         if request.kind and request.namespace:
             who.require("list", request.kind, request.namespace)
-        hearing = Hearing(self._keeper, who)
         sees, sees_all = who.visible("list"), who.may("northbound")
         found = [
             each
@@ -42,7 +40,7 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
         newest = found[-page_size(request.limit) :]
         # Of what is answered, not of what there is: others' events are not to be noticed by it.
         last = newest[-1].sequence if newest else request.after_sequence
-        return pb.ListEventsResponse(events=[_event(each, hearing) for each in newest], last_sequence=last)
+        return pb.ListEventsResponse(events=[_event(each) for each in newest], last_sequence=last)
 
 
 def _is_asked(request: pb.ListEventsRequest, each: Occurrence) -> bool:
@@ -56,7 +54,7 @@ def _is_asked(request: pb.ListEventsRequest, each: Occurrence) -> bool:
     )
 
 
-def _event(each: Occurrence, hearing: Hearing) -> pb.Event:
+def _event(each: Occurrence) -> pb.Event:
     return pb.Event(
         sequence=each.sequence,
         time=timestamp(each.last_s),
@@ -64,7 +62,7 @@ def _event(each: Occurrence, hearing: Hearing) -> pb.Event:
         type=_TYPES[each.severity],
         reason=each.reason,
         object=None if each.ref is None else reference(each.ref),
-        message=hearing.text(each.message),
+        message=each.message,
         revision=each.revision,
         count=each.count,
     )

@@ -21,7 +21,7 @@ from ovnk_core.keeper.watching import Filter
 from ovnk_core.reconcile.listing import ListedRow, list_rows
 from ovnk_server import access
 from ovnk_server.convert import page_size, read_kind, read_reference, seconds, timestamp
-from ovnk_server.convert_northbound import NOBODY, flow, readable, row, rules_of
+from ovnk_server.convert_northbound import NOBODY, flow, readable, reader_of, row, rules_of
 from ovnk_server.convert_status import conditions_of, pending_firewalls, stage_statuses
 from ovnk_server.hearing import Hearing
 from ovnk_server.paging import Listings
@@ -65,7 +65,7 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
         def is_wanted(each: ListedRow) -> bool:
             if owner is not None and each.owner.owner != owner:
                 return False
-            return request.table in ("", each.table) and sees(each.owner.owner)
+            return request.table in ("", each.table) and sees(reader_of(each.owner))
 
         page = await self._rows.page(
             is_wanted,
@@ -81,7 +81,7 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
 
         def is_wanted(each: ListedFlow) -> bool:
             is_there = not request.datapath or request.datapath in each.datapaths
-            return is_there and request.stage in ("", each.stage) and sees(each.owner.owner)
+            return is_there and request.stage in ("", each.stage) and sees(reader_of(each.owner))
 
         page = await self._flows.page(
             is_wanted,
@@ -109,11 +109,10 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Any) -> pb.GetStatusResponse:
         who, keeper = access.caller(), self._keeper
-        who.require_rule()
         standing = keeper.stages.standing()
         revision = _revision(request.revision) if request.HasField("revision") else keeper.revision
         sees_all, sees = who.may("northbound"), who.visible("list")
-        turn, cluster = await keeper.writer(), keeper.plane.cluster
+        writer, cluster = await keeper.writer(), keeper.plane.cluster
         refused = [ref for ref in cluster.refused if sees(ref)]
         warned = {*cluster.problems, *pending_firewalls(cluster)} - cluster.refused.keys()
         found = pb.GetStatusResponse(
@@ -123,23 +122,23 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
             enforced_revision=max(standing.enforced, 0),
             revision=revision,
             stages=stage_statuses(keeper, standing, revision, is_told=sees_all),
-            writer=pb.WriterStatus(epoch=turn.number, is_self=keeper.term is not None),
+            writer=pb.WriterStatus(epoch=writer.turn.number, is_self=keeper.term is not None),
             objects=keeper.inventory.count(lambda kind, namespace: who.may("list", kind, namespace)),
             refused_objects=len(refused),
             warning_objects=sum(map(sees, warned)),
+            is_redacted=not sees_all,
         )
         if sees_all:
             found.lagging_chassis.extend(standing.lagging)
-            found.writer.holder = turn.holder
+            found.writer.holder = writer.turn.holder
             found.northbound.CopyFrom(_link(await keeper.link()))
-            found.store_failure = await keeper.store_failure()
+            found.store_failure = writer.store_failure
             if standing.chassis is not None:
                 found.chassis = standing.chassis
         return found
 
     async def WaitRevision(self, request: pb.WaitRevisionRequest, context: Any) -> pb.WaitRevisionResponse:
         who, keeper = access.caller(), self._keeper
-        who.require_rule()
         sees_all, revision = who.may("northbound"), _revision(request.revision)
         stage = _STAGES.get(request.stage)
         if stage is None:
@@ -170,7 +169,7 @@ class NorthboundService(northbound_service_pb2_grpc.NorthboundServiceServicer):
         wanted = Filter(
             kinds=kinds, namespace=request.namespace or None, name=request.name, spaces=("object", "refused")
         )
-        hearing = Hearing(keeper, who)
+        hearing = Hearing(who)
         sees, left, token = who.visible("list"), page_size(request.page_size), request.page_token
         found: list[pb.ObjectConditions] = []
         revision = 0

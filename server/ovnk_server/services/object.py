@@ -136,9 +136,9 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
     async def _done(self, asked: Request, refs: list[ObjectRef]) -> dict[str, Any]:
         """Carry out a request -> the fields of its answer."""
         done: Accepted = await self._keeper.commit(asked)
-        hearing = Hearing(self._keeper, access.caller())
+        hearing = Hearing(access.caller())
         problems = self._keeper.plane.cluster.problems
-        waits = [f"{ref}: {hearing.text(each.reason)}" for ref in refs for each in problems.get(ref, ())]
+        waits = [f"{ref}: {hearing.reason(each)}" for ref in refs for each in problems.get(ref, ())]
         told, _ = hearing.results(done.results, refs)
         return {"revision": done.revision, "results": results(told, refs, [*done.warnings, *waits])}
 
@@ -147,7 +147,7 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
         done: Accepted
         done, before, after = await self._keeper.try_out(asked)
         who, schema = access.caller(), self._keeper.schema
-        sees, (told, is_redacted) = who.visible("northbound"), Hearing(self._keeper, who).results(done.results, refs)
+        sees, (told, is_redacted) = who.visible("northbound"), Hearing(who).results(done.results, refs)
         plan = await anyio.to_thread.run_sync(lambda: change_plan(told, before, after, schema, sees=sees))
         plan.is_redacted |= is_redacted
         found = [_unversioned(result) for result in told]

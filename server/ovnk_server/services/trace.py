@@ -172,8 +172,9 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
         rows = await anyio.to_thread.run_sync(
             lambda: readable(compared.operations, owners_of(before.cluster, after), sees)
         )
-        told, hides_objects = Hearing(keeper, who).results(done.results, [*refs, *gone])
-        rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections)
+        told, hides_objects = Hearing(who).results(done.results, [*refs, *gone])
+        hosts = {**Scene(before.cluster).hosts, **Scene(after).hosts}
+        rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections, hosts)
         return pb.DiffResponse(
             objects=object_changes(told),
             rules=rules[0],

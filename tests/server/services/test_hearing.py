@@ -123,7 +123,7 @@ async def test_texts_do_not_name_what_their_reader_may_not_know(stand: Stand, ap
     else:
         await apply(api, other)
         done = await apply(ann, mine)
-        assert done.results[0].warnings == ["its address is held by pod (one you may not read)"]
+        assert done.results[0].warnings == ["its address is held by a pod that you may not read"]
     asked = nb.GetConditionsRequest(kind="Pod", namespace="shop", name="web")
     (found,) = (await ann.northbound.GetConditions(asked)).objects
     texts = [each.message for each in found.conditions if each.message]
@@ -226,3 +226,80 @@ async def test_a_refused_firewalls_status_tells_no_place_of_ours(stand: Stand, a
     asked = nb.GetConditionsRequest(kind="EgressFirewall", namespace="shop")
     (found,) = (await api.northbound.GetConditions(asked)).objects
     assert found.conditions[0].message.startswith("EgressFirewall shop/default spec.egress[0].to.cidrSelector: ")
+
+
+# ------------------------------------------------------------------------------------------- others' pods and nodes
+
+
+def listening(name: str, namespace: str, number: int) -> Any:
+    ports = [{"name": "http", "containerPort": number, "protocol": "TCP"}]
+    return m.pod(name, namespace, spec={"nodeName": "node-1", "containers": [{"name": "c", "ports": ports}]})
+
+
+def to_namespace(name: str) -> Any:
+    """Egress from shop to whatever listens on a named port in another namespace."""
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+    egress = [{"to": [peer], "ports": [{"port": "http", "protocol": "TCP"}]}]
+    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": egress}
+    meta = {"name": "out", "namespace": "shop"}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": meta, "spec": spec}
+
+
+async def test_what_others_ports_are_called_is_not_told_by_rows(stand: Stand, api: Api) -> None:
+    """A port name means what the pods it is looked up at say; rows that show it are not the author's to read."""
+    await apply(api, m.node(), m.namespace(), m.namespace("team-a"), m.pod("web"), listening(SECRET, "team-a", 8081))
+    ann = await stand.caller("ann", Rules((f"{READ} apply delete trace northbound", "*", "shop")))
+    seen = []
+    for place in ("team-a", "nowhere"):
+        asked = pb.ApplyRequest(items=[pb.ApplyItem(object=message(to_namespace(place)))], validate_only=True)
+        tried = await ann.objects.Apply(asked)
+        done = await apply(ann, to_namespace(place))
+        await api.northbound.WaitRevision(nb.WaitRevisionRequest(revision=done.revision))
+        rows = (await ann.northbound.ListRows(nb.ListRowsRequest())).rows
+        flows = (await ann.northbound.ListFlows(nb.ListFlowsRequest())).flows
+        diffed = await ann.trace.Diff(trace_pb.DiffRequest(deletes=[named("NetworkPolicy", "out", "shop")]))
+        texts = (str(tried.plan.counts), str(diffed.rows), str([each.owner for each in rows]), str(len(flows)))
+        assert "8081" not in str((tried, rows, flows, diffed))
+        seen.append((*texts, [len(column.value.set.atoms) for each in rows for column in each.columns]))
+        await ann.objects.Delete(delete_request(named("NetworkPolicy", "out", "shop")))
+    assert seen[0] == seen[1]
+    await apply(api, to_namespace("team-a"))
+    everything = await api.northbound.ListRows(nb.ListRowsRequest(table="Address_Set"))
+    assert any("8081/everywhere" in each.owner.role for each in everything.rows)
+
+
+@pytest.mark.parametrize("ends", [("shop/web", "{}:80"), ("{}", "shop/web:80")])
+async def test_an_address_of_the_cluster_is_answered_to_whom_it_belongs(
+    stand: Stand, api: Api, ends: tuple[str, str]
+) -> None:
+    """The same words whether another's pod has it or nobody."""
+    await apply(api, m.node(), m.namespace(), m.namespace("team-a"))
+    taken, mine = "10.128.0.9", "10.128.0.10"
+    await apply(api, placed(SECRET, "team-a", taken), placed("web", "shop", "10.128.0.8"), placed("db", "shop", mine))
+    ann = await stand.caller("ann", SHOP)
+
+    async def ask(address: str) -> Any:
+        source, target = (end.format(address) for end in ends)
+        question = verdict_pb2.Question(source=source, target=target)
+        return await ann.trace.Trace(trace_pb.TraceRequest(question=question))
+
+    texts = {(await failure(ask(address))).text.replace(address, "IT") for address in (taken, "10.128.0.99")}
+    assert texts == {"ann may not trace from or to IT"}
+    assert (await ask(mine)).answer.verdict == verdict_pb2.VERDICT_ALLOW
+    assert (await ask("203.0.113.9")).answer.revision
+
+
+async def test_which_address_a_node_has_is_not_told_by_a_comparison(stand: Stand, api: Api) -> None:
+    await apply(api, m.node(address="192.0.2.77"), m.namespace(), placed("web", "shop", "10.128.0.8"))
+    ann = await stand.caller("ann", SHOP)
+    firewall = {
+        "apiVersion": "k8s.ovn.org/v1",
+        "kind": "EgressFirewall",
+        "metadata": {"name": "default", "namespace": "shop"},
+        "spec": {"egress": [{"type": "Deny", "to": {"nodeSelector": {}}}]},
+    }
+    asked = trace_pb.DiffRequest(objects=[message(firewall)])
+    assert "192.0.2.77" in str(await api.trace.Diff(asked))
+    found = await ann.trace.Diff(asked)
+    assert "192.0.2.77" not in str(found)
+    assert found.is_redacted

@@ -243,6 +243,7 @@ async def test_chassis_that_lag_are_named() -> None:
         assert list((await api.northbound.WaitRevision(request)).lagging_chassis) == ["n2"]
         ann = await stand.caller("ann", Rules(("list", "*", "shop")))
         hers = await ann.northbound.GetStatus(pb.GetStatusRequest())
+        assert hers.is_redacted and not status.is_redacted
         assert not hers.lagging_chassis
         assert not hers.HasField("northbound")
         assert hers.writer.holder == ""

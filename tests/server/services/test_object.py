@@ -160,7 +160,7 @@ async def test_a_version_is_a_precondition(api: Api) -> None:
 
     old, new = f"r{first.revision}", (await get(api, "Namespace", "shop")).metadata.resource_version
     assert (await failure(api.objects.Apply(request(etag=old)))).code is StatusCode.ABORTED
-    assert (await failure(api.objects.Apply(request(stated=old)))).reason == "ETAG_MISMATCH"
+    assert (await failure(api.objects.Apply(request(stated=old)))).reason == "VERSION_MISMATCH"
     contradiction = await failure(api.objects.Apply(request(etag=new, stated=old)))
     assert contradiction.violations[0][0] == "items[0].etag"
     foreign = await failure(api.objects.Apply(request(stated="88123")))
@@ -194,7 +194,7 @@ async def test_the_same_request_id_gets_the_same_answer_once(api: Api) -> None:
     assert await api.objects.Apply(request) == first
     assert await listed(api, kind="Namespace") == []
     other = await failure(api.objects.Apply(apply_request(m.namespace("lab"), request_id="6c1e")))
-    assert other.code is StatusCode.ABORTED
+    assert (other.code, other.reason) == (StatusCode.FAILED_PRECONDITION, "REQUEST_ID_REUSED")
 
 
 async def test_request_ids_of_two_callers_have_nothing_to_do_with_each_other(stand: Stand) -> None:

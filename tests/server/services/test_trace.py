@@ -311,3 +311,18 @@ async def test_diff_of_a_tenant_shows_only_what_it_may_read(stand: Stand, api: A
     assert not found.rows
     denied = ann.trace.Diff(diff_request(m.pod("x", "lab")))
     assert (await failure(denied)).code is StatusCode.PERMISSION_DENIED
+
+
+async def test_what_a_question_lacks_is_named_by_its_field(api: Api) -> None:
+    await apply(api, m.namespace(), m.pod("web"))
+    for question, field, reason in (
+        (verdicts.Question(source="shop/web"), "target", "is missing"),
+        (verdicts.Question(target="shop/web:80"), "source", "is missing"),
+        (verdicts.Question(source="shop/web", target="1.2.3.4"), "port", "tcp needs a port"),
+        (verdicts.Question(source="shop/web", target="1.2.3.4:1", port=2), "port", "contradicts the port in"),
+        (verdicts.Question(source="shop/web", target="nobody:80"), "target", "neither NAMESPACE/NAME"),
+    ):
+        failed = await failure(api.trace.Trace(pb.TraceRequest(question=question)))
+        path, text = failed.violations[0]
+        assert (failed.code, path) == (StatusCode.INVALID_ARGUMENT, f"question.{field}")
+        assert reason in text and "--" not in text, text

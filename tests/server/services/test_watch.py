@@ -112,7 +112,7 @@ async def test_a_revision_outside_the_history(stand: Stand, api: Api, monkeypatc
     assert (old.code, old.reason) == (StatusCode.OUT_OF_RANGE, "REVISION_COMPACTED")
     # Of a store that was put back, or another one altogether.
     new = await failure(api.objects.Watch(pb.WatchRequest(resume_revision=99)))
-    assert (new.code, new.reason) == (StatusCode.OUT_OF_RANGE, "REVISION_COMPACTED")
+    assert (new.code, new.reason) == (StatusCode.OUT_OF_RANGE, "REVISION_IN_FUTURE")
 
 
 async def test_resuming_from_a_revision_that_is_on_its_way(stand: Stand, api: Api) -> None:
@@ -223,3 +223,27 @@ async def test_a_refused_status_moves_with_the_cluster(api: Api) -> None:
     answer = dns_service_pb2.DnsAnswer(name="www.example.com", addresses=["198.51.100.7"], ttl=Duration(seconds=60))
     await api.dns.PushAnswers(dns_service_pb2.PushAnswersRequest(answers=[answer]))
     assert await pending() == "False"
+
+
+async def test_nothing_is_missed_where_a_right_is_taken_and_given_back(stand: Stand, api: Api) -> None:
+    """What was passed over while it was not allowed is not made up for by going on."""
+    await apply(api, m.namespace())
+    everything, less = Rules(("get list watch", "Pod", "shop")), Rules(("get list watch", "NetworkPolicy", "shop"))
+    ann = await stand.caller("ann", everything)
+    asked = pb.WatchRequest(kinds=["Pod"], send_initial=False, bookmark_interval=Duration(seconds=1))
+    stream = ann.objects.Watch(asked)
+    await stream.initial_metadata()
+    ann.ruled(less)
+    hidden = await apply(api, m.pod("one"))
+    (bookmark,) = await asyncio.wait_for(take(stream, 1), 8)
+    assert told(bookmark)[0] == "bookmark" and bookmark.revision == hidden.revision
+    ann.ruled(everything)
+    found = await asyncio.wait_for(failure(stream), 8)
+    assert (found.code, found.reason) == (StatusCode.PERMISSION_DENIED, "POLICY_CHANGED")
+    assert [each.pod.metadata.name for each in (await ann.objects.List(pb.ListRequest(kind="Pod"))).objects] == ["one"]
+
+
+async def test_whom_no_rule_names_lists_and_watches_nothing(stand: Stand, api: Api) -> None:
+    nobody = await stand.caller("nobody", Rules())
+    for call in (nobody.objects.List(pb.ListRequest(kind="Pod")), nobody.objects.Watch(pb.WatchRequest())):
+        assert (await failure(call)).code is StatusCode.PERMISSION_DENIED

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ovnk_core.errors import Conflict, Exists, GuardError, NotFound, NotWriter, Refusal, StoreCorrupt, Superseded
+from ovnk_core.errors import Exists, GuardError, IdReused, NotFound, NotWriter, Refusal, StoreCorrupt, Superseded
 from ovnk_core.keeper.document import decision_key, decode, object_key
 from ovnk_core.keeper.housekeeping import Expire
 from ovnk_core.keeper.keeper import Keeper
@@ -136,7 +136,7 @@ async def test_an_id_is_remembered_for_a_day_and_over_a_restart() -> None:
     async with world.keeper() as keeper:
         assert await put(keeper, m.namespace(), author="ann", id="x") == first
         assert keeper.inventory.count() == 0
-        with pytest.raises(Conflict):
+        with pytest.raises(IdReused):
             await put(keeper, m.namespace("lab"), author="ann", id="x")
         await until(lambda: keeper.term is not None)
         await keeper._committer.commit(Expire(now_s=int(time.time()) + REQUEST_TTL_S + 10), keeper.term)
@@ -235,7 +235,7 @@ async def test_any_server_accepts_and_one_decides() -> None:
     async with world.keeper("one") as one, world.keeper("two") as two:
         await until(lambda: one.term is not None)
         assert two.term is None
-        assert ((await one.writer()).holder, (await two.writer()).holder) == ("one", "one")
+        assert ((await one.writer()).turn.holder, (await two.writer()).turn.holder) == ("one", "one")
         await put(two, m.node(), m.namespace(), m.pod(spec={"nodeName": "node-1"}))
         await world.settle(one, two)
         key = decision_key("Pod", NamespacedName("shop", "web"))
@@ -288,7 +288,7 @@ async def test_the_turn_moves_and_nothing_is_decided_twice() -> None:
         assert (await one.pending()).operations == ()
         turns = [change for each in world.log.entries for change in each.changes if change.key.space == "meta"]
         assert len(turns) >= 3
-        assert turn_of(world.northbound.tables[GLOBAL_TABLE]) == (await one.writer()).epoch
+        assert turn_of(world.northbound.tables[GLOBAL_TABLE]) == (await one.writer()).turn.epoch
 
 
 async def test_a_restart_finds_what_was_there() -> None:
@@ -370,7 +370,7 @@ async def test_two_stores_do_not_fight_over_a_northbound() -> None:
         await until(lambda: first.term is not None and second.term is not None)
         await until(lambda: turn_of(one.northbound.tables[GLOBAL_TABLE]) is not None)
         owner, other = (first, second)
-        if turn_of(one.northbound.tables[GLOBAL_TABLE]) != (await first.writer()).epoch:
+        if turn_of(one.northbound.tables[GLOBAL_TABLE]) != (await first.writer()).turn.epoch:
             owner, other = second, first
         for keeper in (first, second):
             await put(keeper, m.node(f"of-{keeper.settings.holder}"))

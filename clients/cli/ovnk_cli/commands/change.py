@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STAGES = ("accepted", "programmed", "realized", "enforced")
 
 
-def order_options(*, has_dry_run: bool = True) -> Callable[[F], F]:
+def order_options(*, has_dry_run: bool = True, has_wait: bool = True) -> Callable[[F], F]:
     """How a change is made, told and waited for."""
 
     def decorate(function: F) -> F:
@@ -30,20 +30,19 @@ def order_options(*, has_dry_run: bool = True) -> Callable[[F], F]:
             show_default=True,
             help="server: change nothing, tell what would change.",
         )
+        wait = (
+            click.option("--wait", "is_waiting", is_flag=True, help="Until the change has reached --stage."),
+            click.option(
+                "--stage",
+                type=click.Choice(STAGES),
+                default="programmed",
+                show_default=True,
+                help="programmed: in the northbound; realized: translated by northd; enforced: on every chassis.",
+            ),
+        )
+        bound = timeout_option(says="Bounds each call, and the wait.") if has_wait else timeout_option()
         for option in reversed(
-            (
-                *([dry_run] if has_dry_run else []),
-                click.option("--wait", "is_waiting", is_flag=True, help="Until the change has reached --stage."),
-                click.option(
-                    "--stage",
-                    type=click.Choice(STAGES),
-                    default="programmed",
-                    show_default=True,
-                    help="programmed: in the northbound; realized: translated by northd; enforced: on every chassis.",
-                ),
-                timeout_option(says="Bounds each call, and the wait."),
-                server_options,
-            )
+            (*([dry_run] if has_dry_run else []), *(wait if has_wait else ()), bound, server_options)
         ):
             function = option(function)
         return function
@@ -55,7 +54,7 @@ def taken_order(given: dict[str, Any], output: str) -> Order:
     """Take the options of ``order_options`` out of ``given``."""
     from ovnk_cli.online.changes import Order
 
-    stage, is_waiting = given.pop("stage"), given.pop("is_waiting")
+    stage, is_waiting = given.pop("stage", None), given.pop("is_waiting", False)
     return Order(
         output=output,
         is_dry=given.pop("dry_run", "none") == "server",
@@ -123,7 +122,7 @@ def replace(**given: Any) -> None:
 
 @click.command()
 @file_options
-@order_options(has_dry_run=False)
+@order_options(has_dry_run=False, has_wait=False)
 @form_option()
 def plan(**given: Any) -> None:
     """Tell what apply would change: objects, and operations on northbound rows (-o json lists them)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -16,7 +17,7 @@ from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.trace.question import Step
 
-PARTS = ("rules", "connections", "rows")
+PARTS = ("objects", "rules", "connections", "rows")
 
 
 @click.command()
@@ -29,8 +30,8 @@ PARTS = ("rules", "connections", "rows")
 def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
     """What changes when the objects of -f become those of --to, or a server's become those of -f.
 
-    Rules of egress firewalls, connections that open or close, and northbound rows. Exit status 0 when nothing differs,
-    1 when something does, or an object is refused.
+    Objects, rules of egress firewalls, connections that open or close, and northbound rows. Exit status 0 when nothing
+    differs, 1 when something does, or an object is refused.
     """
     if not given["paths"]:
         raise click.UsageError("give -f PATH")
@@ -76,19 +77,18 @@ def _print(found: dict[str, Any]) -> None:
     if not any(found[part] for part in PARTS):
         click.echo("nothing differs")
         return
-    if found["rules"]:
-        head = ["RULE", "NAMESPACE", "BEFORE", "AFTER", "TEXT", "SOURCE"]
-        table(head, [_rule_cells(each) for each in found["rules"]])
-    if found["connections"]:
-        click.echo()
-        head = ["CONNECTIONS", "NAMESPACE", "DIRECTION", "PODS", "EXAMPLE", "BEFORE", "AFTER"]
-        table(head, [_connection_cells(each) for each in found["connections"]])
-    if found["rows"]:
-        click.echo()
-        table(
-            ["ROWS", "VERB", "OPERATIONS"],
-            [[each["table"], each["verb"], each["operations"]] for each in found["rows"]],
-        )
+    is_first = True
+    for part, (head, cells) in _BLOCKS.items():
+        if not found[part]:
+            continue
+        if not is_first:
+            click.echo()
+        is_first = False
+        table(list(head), [cells(each) for each in found[part]])
+
+
+def _object_cells(each: dict[str, Any]) -> list[object]:
+    return [each["outcome"], each["kind"], each["namespace"], each["name"]]
 
 
 def _rule_cells(each: dict[str, Any]) -> list[object]:
@@ -111,6 +111,17 @@ def _connection_cells(each: dict[str, Any]) -> list[object]:
     ]
 
 
+_BLOCKS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], list[object]]]] = {
+    "objects": (("OBJECTS", "KIND", "NAMESPACE", "NAME"), _object_cells),
+    "rules": (("RULE", "NAMESPACE", "BEFORE", "AFTER", "TEXT", "SOURCE"), _rule_cells),
+    "connections": (
+        ("CONNECTIONS", "NAMESPACE", "DIRECTION", "PODS", "EXAMPLE", "BEFORE", "AFTER"),
+        _connection_cells,
+    ),
+    "rows": (("ROWS", "VERB", "OPERATIONS"), lambda each: [each["table"], each["verb"], each["operations"]]),
+}
+
+
 def _decided(step: dict[str, Any]) -> str:
     """What decided, in a few words."""
     ref = step["object"]
@@ -122,6 +133,10 @@ def _decided(step: dict[str, Any]) -> str:
 
 def _document(found: ClusterDiff) -> dict[str, Any]:
     return {
+        "objects": [
+            {"kind": each.ref.kind, "namespace": each.ref.namespace, "name": each.ref.name, "outcome": each.outcome}
+            for each in found.objects
+        ],
         "rules": [
             {
                 "change": each.change,

@@ -11,7 +11,7 @@ from ovnk_cli.commands.objects import resource_argument, selection_options, take
 from ovnk_cli.complete import resources
 from ovnk_cli.options import F
 from ovnk_cli.output import say
-from ovnk_cli.place import Server, ask, namespace_option, required_server, server_options, timeout_option
+from ovnk_cli.place import Server, ask, namespace_option, required_server
 
 if TYPE_CHECKING:
     from ovnk_client import Client
@@ -28,9 +28,7 @@ def mark_options(function: F) -> F:
             selection_options,
             click.option("--all", "is_every", is_flag=True, help="All objects of the kind."),
             click.option("--overwrite", is_flag=True, help="Replace a value that is there already."),
-            click.option("--dry-run", type=click.Choice(["none", "server"]), default="none", show_default=True),
-            timeout_option(),
-            server_options,
+            order_options(),
         )
     ):
         function = option(function)
@@ -39,12 +37,13 @@ def mark_options(function: F) -> F:
 
 def _marked(field: str, words: tuple[str, ...], given: dict[str, Any]) -> int:
     server = required_server(given)
+    from ovnk_cli.online.changes import arrival
     from ovnk_cli.online.marks import modify, parse_marks
     from ovnk_cli.online.names import shown, wanted
     from ovnk_cli.online.read import fetch
 
     names, marks = parse_marks(words, field, overwrites=given["overwrite"])
-    meant, selection, is_dry = wanted(names), taken_selection(given), given["dry_run"] == "server"
+    meant, selection, order = wanted(names), taken_selection(given), taken_order(given, "table")
     if not given["is_every"] and not selection.labels and not selection.fields and not all(e.names for e in meant):
         raise click.UsageError("name the objects, select them with -l, or give --all")
 
@@ -58,10 +57,12 @@ def _marked(field: str, words: tuple[str, ...], given: dict[str, Any]) -> int:
                 found += [(each.kind, m["metadata"]["name"], m["metadata"].get("namespace")) for m in fetched.manifests]
         if not found:
             say("nothing found")
+        revision = 0
         for kind, name, namespace in found:
-            answer = await modify(client, kind, name, namespace, change=marks.change, is_dry=is_dry)
-            click.echo(f"{shown(kind, name)} {marks.told(answer.results[0].outcome)}{_dry(is_dry)}")
-        return 0
+            answer = await modify(client, kind, name, namespace, change=marks.change, is_dry=order.is_dry)
+            click.echo(f"{shown(kind, name)} {marks.told(answer.results[0].outcome)}{_dry(order.is_dry)}")
+            revision = answer.revision
+        return await arrival(client, revision, order)
 
     return ask(server, mark)
 
@@ -89,21 +90,20 @@ def annotate(words: tuple[str, ...], **given: Any) -> None:
 @namespace_option
 @click.option("-p", "--patch", "text", required=True, metavar="JSON", help="What to change; null removes a field.")
 @click.option("--type", "kind_of_patch", type=click.Choice(["merge"]), default="merge", show_default=True)
-@click.option("--dry-run", type=click.Choice(["none", "server"]), default="none", show_default=True)
-@timeout_option()
-@server_options
-def patch(words: tuple[str, ...], text: str, kind_of_patch: str, dry_run: str, **given: Any) -> None:
+@order_options()
+def patch(words: tuple[str, ...], text: str, kind_of_patch: str, **given: Any) -> None:
     """Change fields of an object by a JSON merge patch."""
     server = required_server(given)
+    from ovnk_cli.online.changes import arrival
     from ovnk_cli.online.marks import modify, parse_patch, patch_told, patched
 
     kind, name = _one(words)
-    change, is_dry = patched(parse_patch(text)), dry_run == "server"
+    change, order = patched(parse_patch(text)), taken_order(given, "table")
 
     async def send(client: Client) -> int:
-        answer = await modify(client, kind, name, given["namespace"], change=change, is_dry=is_dry)
-        click.echo(f"{patch_told(kind, name, answer.results[0].outcome)}{_dry(is_dry)}")
-        return 0
+        answer = await modify(client, kind, name, given["namespace"], change=change, is_dry=order.is_dry)
+        click.echo(f"{patch_told(kind, name, answer.results[0].outcome)}{_dry(order.is_dry)}")
+        return await arrival(client, answer.revision, order)
 
     raise click.exceptions.Exit(ask(server, send))
 

@@ -129,6 +129,7 @@ def trace(
     if batch is not None:
         _check_batch(batch, given["paths"])
     server = taken_server(given)
+    question = _parsed(source, target, protocol, port) if source is not None and target is not None else None
     if server is not None:
         asked = (source, target, protocol, port, engine)
         raise click.exceptions.Exit(_trace_server(server, asked, batch, expect=expect, output=output))
@@ -137,13 +138,30 @@ def trace(
     tracer = Tracer(scene, lambda: FlowTable(found.cluster.engine))
     if batch is not None:
         raise click.exceptions.Exit(max(_batch(tracer, engine or "fast", batch, expect), found.exit_code))
-    assert source is not None and target is not None
+    assert question is not None
     try:
-        answer = tracer.ask(parse_question(source, target, protocol, port), engine or "both")
+        answer = tracer.ask(question, engine or "both")
+    except QuestionError as error:
+        raise _usage(error) from error
     except Disagreement as error:
         raise click.ClickException(str(error)) from error
     differs = _tell(answer_document(answer), expect, output)
     raise click.exceptions.Exit(1 if differs else found.exit_code)
+
+
+def _parsed(source: str, target: str, protocol: str, port: int | None) -> Question:
+    """What the options ask. Raises UsageError."""
+    try:
+        return parse_question(source, target, protocol, port)
+    except QuestionError as error:
+        hint = f": --port N or --to {target}:N" if error.field == "port" and not error.value else ""
+        raise _usage(error, hint) from error
+
+
+def _usage(error: QuestionError, hint: str = "") -> click.UsageError:
+    """What is wrong with a question, by the option at fault."""
+    option = f"--{error.field} {error.value}".rstrip()
+    return click.UsageError(f"{option}: {error.reason}{hint}")
 
 
 def _tell(answer: dict[str, Any], expect: str | None, output: str) -> bool:

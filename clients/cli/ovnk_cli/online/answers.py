@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ovnk_api.v1.diff_pb2 import ConnectionChange, ConnectionChangeKind, Direction, RowCount, RuleChange, RuleChangeKind
+from ovnk_api.v1.diff_pb2 import (
+    ConnectionChange,
+    ConnectionChangeKind,
+    Direction,
+    ObjectChange,
+    Outcome,
+    RowCount,
+    RuleChange,
+    RuleChangeKind,
+)
 from ovnk_api.v1.dns_service_pb2 import DnsCause, DnsName
 from ovnk_api.v1.meta_pb2 import ObjectReference
 from ovnk_api.v1.northbound_pb2 import Atom, Column, Flow, Pipeline, Row, RowOperation, RowOwner, RowVerb, RuleSource
@@ -197,11 +206,16 @@ def operation_document(operation: RowOperation) -> dict[str, Any]:
 def diff_document(found: DiffResponse) -> dict[str, Any]:
     """As ``ovnk diff -o json`` prints it."""
     return {
+        "objects": [object_document(each) for each in found.objects],
         "rules": [_rule_change(each) for each in found.rules],
         "connections": [_connection_change(each) for each in found.connections],
         "rows": [_row_count(each) for each in found.rows],
         "complete": found.is_complete,
     }
+
+
+def object_document(each: ObjectChange) -> dict[str, str]:
+    return reference_document(each.reference) | {"outcome": word(Outcome, each.outcome, "OUTCOME_")}
 
 
 def _rule_change(each: RuleChange) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ovnk_client.objects import Mode
 from ovnk_wire import Kind, reference_of, to_manifest
 
 from ovnk_cli.form import emit_objects
-from ovnk_cli.online.answers import operation_document
+from ovnk_cli.online.answers import object_document, operation_document
 from ovnk_cli.online.convergence import converge
 from ovnk_cli.online.files import Stated, located
 from ovnk_cli.online.names import Wanted, kind_meant, place_of, shown_reference
@@ -63,8 +63,14 @@ async def tell_applied(client: Client, answer: ApplyResponse, order: Order, *, c
     await _tell(client, answer.results, order, changed=changed)
     if order.is_dry:
         _tell_plan(answer.plan, order)
+    return await arrival(client, answer.revision, order)
+
+
+async def arrival(client: Client, revision: int, order: Order) -> int:
+    """The wait that was asked for, of changes up to ``revision`` (0: none was made); the exit status."""
+    if order.is_dry or order.stage is None or not revision:
         return 0
-    return await converge(client, answer.revision, order.stage, order.timeout_s) if order.stage else 0
+    return await converge(client, revision, order.stage, order.timeout_s)
 
 
 async def _tell(client: Client, results: Sequence[ObjectResult], order: Order, *, changed: str) -> None:
@@ -105,15 +111,7 @@ def _tell_plan(plan: ChangePlan, order: Order) -> None:
 def plan_document(plan: ChangePlan) -> dict[str, Any]:
     """A plan as ``-o json`` prints it."""
     return {
-        "objects": [
-            {
-                "kind": each.reference.kind,
-                "namespace": each.reference.namespace,
-                "name": each.reference.name,
-                "outcome": Outcome.Name(each.outcome).removeprefix("OUTCOME_").lower(),
-            }
-            for each in plan.objects
-        ],
+        "objects": [object_document(each) for each in plan.objects],
         "rows": [
             {
                 "table": each.table,
@@ -160,8 +158,7 @@ async def delete(client: Client, doomed: Doomed, selection: Selection, order: Or
     await _tell(client, told, order, changed="configured")
     if order.is_dry:
         _tell_plan(answer.plan, order)
-        return 0
-    return await converge(client, answer.revision, order.stage, order.timeout_s) if order.stage else 0
+    return await arrival(client, answer.revision, order)
 
 
 async def _references(client: Client, wanted: Wanted, doomed: Doomed, selection: Selection) -> list[ObjectReference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -100,11 +100,14 @@ def _event(event: Event) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------- status
 
+HIDDEN = "not told"
+
 
 async def status(client: Client, revision: int | None, *, output: str) -> int:
-    """Print how far a revision (the last one) has come; 1 when the northbound or the store cannot be reached."""
+    """Print how far a revision (the last one) has come; 1 when the northbound or the store is known to be down."""
     found = await client.status(revision)
-    link, code = found.northbound, 0 if found.northbound.is_connected and not found.store_failure else 1
+    is_down = not found.is_redacted and (not found.northbound.is_connected or bool(found.store_failure))
+    code = 1 if is_down else 0
     if output in ("json", "yaml"):
         emit(_status(found), output)
         return code
@@ -117,18 +120,27 @@ async def status(client: Client, revision: int | None, *, output: str) -> int:
     click.echo(f"revision {found.revision}")
     table(["STAGE", "REACHED", "LAST REVISION", "SINCE OR WHY NOT"], rows)
     click.echo()
-    writer = found.writer.holder or "nobody"
-    own = " (this server)" if found.writer.is_self else ""
-    click.echo(f"writer:      {writer}{own}, epoch {found.writer.epoch}")
-    since = f" since {link.stale_since.ToJsonString()}" if link.HasField("stale_since") else ""
-    click.echo(
-        f"northbound:  {link.address}: " + ("connected" if link.is_connected else f"down{since}: {link.failure}")
-    )
-    click.echo("store:       " + (f"down: {found.store_failure}" if found.store_failure else "answers"))
-    lag = f", lagging: {', '.join(found.lagging_chassis)}" if found.lagging_chassis else ""
-    click.echo(f"chassis:     {found.chassis if found.HasField('chassis') else 'unknown'}{lag}")
+    for name, text in _parts(found):
+        click.echo(f"{name + ':':<13}{text}")
     click.echo(f"objects:     {found.objects}, {found.refused_objects} refused, {found.warning_objects} with warnings")
     return code
+
+
+def _parts(found: GetStatusResponse) -> Iterator[tuple[str, str]]:
+    """Writer, northbound, store and chassis in words. What the caller may not know is not taken for a fault."""
+    writer, link = found.writer, found.northbound
+    own = " (this server)" if writer.is_self else ""
+    if found.is_redacted:
+        yield "writer", f"{HIDDEN}{own}, epoch {writer.epoch}"
+        yield from ((name, HIDDEN) for name in ("northbound", "store", "chassis"))
+        return
+    yield "writer", f"{writer.holder or 'nobody'}{own}, epoch {writer.epoch}"
+    since = f" since {link.stale_since.ToJsonString()}" if link.HasField("stale_since") else ""
+    state = "connected" if link.is_connected else f"down{since}: {link.failure}"
+    yield "northbound", f"{link.address}: {state}"
+    yield "store", f"down: {found.store_failure}" if found.store_failure else "answers"
+    lag = f", lagging: {', '.join(found.lagging_chassis)}" if found.lagging_chassis else ""
+    yield "chassis", f"{found.chassis if found.HasField('chassis') else 'unknown'}{lag}"
 
 
 def stage_name(stage: Stage.ValueType) -> str:

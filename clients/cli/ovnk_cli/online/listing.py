@@ -53,7 +53,7 @@ async def show(client: Client, wanted: Sequence[Wanted], selection: Selection, l
         for line in lines.all(_sorted(each.manifests, look)):
             click.echo(line)
     if not printed and not code and look.output != "name":
-        say(_nothing(selection))
+        say(_nothing(wanted, selection))
     return code
 
 
@@ -66,8 +66,9 @@ def _tell_missing(found: Iterable[Fetched], selection: Selection, look: Look) ->
     return 1 if missing else 0
 
 
-def _nothing(selection: Selection) -> str:
-    return "nothing found" + ("" if selection.is_everywhere else f" in namespace {selection.namespace or 'default'}")
+def _nothing(wanted: Sequence[Wanted], selection: Selection) -> str:
+    places = [place for each in wanted if (place := selection.listed_in(each.kind))]
+    return "nothing found" + (f" in namespace {places[0]}" if places else "")
 
 
 def _sorted(manifests: Sequence[dict[str, Any]], look: Look) -> list[dict[str, Any]]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import click
 from ovnk_api.v1.meta_pb2 import ObjectReference
-from ovnk_api.v1.object_pb2 import Object
-from ovnk_wire import KINDS, Kind, body_of, find_kind, kind_of
+from ovnk_wire import KINDS, Kind, find_kind
 
 from ovnk_cli.place import DEFAULT_NAMESPACE
 from ovnk_core.terms.struct import Value
@@ -70,8 +69,3 @@ def shown(kind: Kind, name: str) -> str:
 
 def shown_reference(reference: ObjectReference) -> str:
     return shown(kind_meant(reference.kind), reference.name)
-
-
-def shown_object(item: Object) -> str:
-    kind = kind_of(item)
-    return shown(kind, body_of(item).metadata.name)  # type: ignore[attr-defined]  # every kind has metadata

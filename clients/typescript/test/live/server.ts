@@ -1,5 +1,5 @@
 /**
- * The real service, as a process that tests start, kill and start again. OVNK_SERVE holds the command and its arguments
+ * The real service, as a process that tests start, kill and start again. TEST_SERVE holds the command and its arguments
  * as a JSON list, OVNK_SERVER the address it listens on.
  */
 
@@ -20,7 +20,7 @@ export function setting(name: string): string {
 
 export class Service {
   readonly address = setting("OVNK_SERVER");
-  private readonly command = JSON.parse(setting("OVNK_SERVE")) as string[];
+  private readonly command = JSON.parse(setting("TEST_SERVE")) as string[];
   private running: ChildProcess | undefined;
 
   /** Returns when the service answers. */

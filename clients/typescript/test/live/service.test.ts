@@ -283,7 +283,7 @@ test("a watch goes on where the service died, without gap or repetition", async 
 });
 
 test("certificates say who calls", async () => {
-  const files = JSON.parse(setting("OVNK_TLS")) as Record<
+  const files = JSON.parse(setting("TEST_TLS")) as Record<
     "address" | "ca" | "cert" | "key" | "strangerCert" | "strangerKey",
     string
   >;
@@ -303,7 +303,7 @@ test("certificates say who calls", async () => {
 });
 
 test("what the package's page shows runs", async () => {
-  const page = readFileSync(setting("OVNK_README"), "utf8");
+  const page = readFileSync(setting("TEST_README"), "utf8");
   const { outputText } = transpileModule(page, {
     compilerOptions: { module: ModuleKind.ES2022, target: ScriptTarget.ES2022 },
   });

@@ -291,6 +291,7 @@ class GetStatusResponse(_message.Message):
     REFUSED_OBJECTS_FIELD_NUMBER: _builtins.int
     WARNING_OBJECTS_FIELD_NUMBER: _builtins.int
     STORE_FAILURE_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
     accepted_revision: _builtins.int
     """The last revision that is durable."""
     programmed_revision: _builtins.int
@@ -311,6 +312,10 @@ class GetStatusResponse(_message.Message):
     """How many objects have a condition that somebody should look at."""
     store_failure: _builtins.str
     """Why the store cannot be reached, so that no change can be accepted; empty while it answers."""
+    is_redacted: _builtins.bool
+    """Whether lagging_chassis, chassis, writer.holder, northbound and store_failure are left out, because the caller may
+    not read the northbound as a whole.
+    """
     @_builtins.property
     def stages(self) -> _containers.RepeatedCompositeFieldContainer[Global___StageStatus]:
         """Which stages that revision has reached, in order."""
@@ -344,10 +349,11 @@ class GetStatusResponse(_message.Message):
         refused_objects: _builtins.int = ...,
         warning_objects: _builtins.int = ...,
         store_failure: _builtins.str = ...,
+        is_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "chassis", b"chassis", "northbound", b"northbound", "writer", b"writer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "accepted_revision", b"accepted_revision", "chassis", b"chassis", "enforced_revision", b"enforced_revision", "lagging_chassis", b"lagging_chassis", "northbound", b"northbound", "objects", b"objects", "programmed_revision", b"programmed_revision", "realized_revision", b"realized_revision", "refused_objects", b"refused_objects", "revision", b"revision", "stages", b"stages", "store_failure", b"store_failure", "warning_objects", b"warning_objects", "writer", b"writer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chassis", b"_chassis", "accepted_revision", b"accepted_revision", "chassis", b"chassis", "enforced_revision", b"enforced_revision", "is_redacted", b"is_redacted", "lagging_chassis", b"lagging_chassis", "northbound", b"northbound", "objects", b"objects", "programmed_revision", b"programmed_revision", "realized_revision", b"realized_revision", "refused_objects", b"refused_objects", "revision", b"revision", "stages", b"stages", "store_failure", b"store_failure", "warning_objects", b"warning_objects", "writer", b"writer"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__chassis: _TypeAlias = _typing.Literal["chassis"]  # noqa: Y015
     _WhichOneofArgType__chassis: _TypeAlias = _typing.Literal["_chassis", b"_chassis"]  # noqa: Y015
@@ -405,7 +411,7 @@ class WriterStatus(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     IS_SELF_FIELD_NUMBER: _builtins.int
     holder: _builtins.str
-    """The server that writes; empty: nobody does."""
+    """The server that writes; empty: nobody does, or it is left out."""
     epoch: _builtins.int
     """Grows with every turn."""
     is_self: _builtins.bool

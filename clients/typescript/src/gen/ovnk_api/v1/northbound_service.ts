@@ -206,6 +206,11 @@ export interface GetStatusResponse {
   warningObjects: number;
   /** Why the store cannot be reached, so that no change can be accepted; empty while it answers. */
   storeFailure: string;
+  /**
+   * Whether lagging_chassis, chassis, writer.holder, northbound and store_failure are left out, because the caller may
+   * not read the northbound as a whole.
+   */
+  isRedacted: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -226,7 +231,7 @@ export interface StageStatus {
 
 /** Whose turn it is to write the northbound. Of several servers on one store one has it; all answer reads. */
 export interface WriterStatus {
-  /** The server that writes; empty: nobody does. */
+  /** The server that writes; empty: nobody does, or it is left out. */
   holder: string;
   /** Grows with every turn. */
   epoch: number;
@@ -984,6 +989,7 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     refusedObjects: 0,
     warningObjects: 0,
     storeFailure: "",
+    isRedacted: false,
     _unknownFields: {},
   };
 }
@@ -1031,6 +1037,9 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     if (message.storeFailure !== "") {
       writer.uint32(114).string(message.storeFailure);
+    }
+    if (message.isRedacted !== false) {
+      writer.uint32(120).bool(message.isRedacted);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1168,6 +1177,14 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             message.storeFailure = reader.string();
             continue;
           }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.isRedacted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1211,6 +1228,7 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     message.refusedObjects = object.refusedObjects ?? 0;
     message.warningObjects = object.warningObjects ?? 0;
     message.storeFailure = object.storeFailure ?? "";
+    message.isRedacted = object.isRedacted ?? false;
     return message;
   },
 };
