@@ -105,7 +105,7 @@ async def test_whose_address_it_is_is_told_only_to_who_may_know(stand: Stand, ap
     await apply(ann, m.service(stated))
     answer = await ann.northbound.GetConditions(nb.GetConditionsRequest(kind="Service"))
     told = " ".join(each.message for entry in answer.objects for each in entry.conditions)
-    assert "Service (one you may not read)" in told and "team-a" not in told
+    assert "a Service that you may not read" in told and "team-a" not in told
 
 
 async def test_a_watch_tells_what_is_given_out(stand: Stand, api: Api) -> None:
