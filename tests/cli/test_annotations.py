@@ -42,7 +42,7 @@ def test_a_server_says_what_files_say(tmp_path: Path) -> None:
     path = write(tmp_path, *landscape())
     offline = ovnk("annotations", "-f", path, "-o", "json").json("annotations")
     with terminal() as online:
-        online.ok("apply", "-f", path)
+        online.ok("apply", "-f", path, "--wait")  # Addresses are decided after a change is accepted.
         found = json.loads(online.ok("annotations", "-o", "json"))
     check(found, "annotations")
     assert found == offline
