@@ -2,9 +2,10 @@
 
 What a Service states is claimed, the rest is kept from before or given out: the lowest free number above the band that
 Kubernetes leaves to those who choose one themselves. Every front (address, protocol, port) is one Service's, over
-cluster IPs, external and load-balancer addresses and node ports together. Of two that state the same one the older
-has it (by creationTimestamp, then name); what was given out is not taken away again. The loser is served nowhere, and
-tried again whenever anything changes. Sources: Kubernetes, "IP range for ClusterIP Services" and "Node port ranges".
+cluster IPs, external and load-balancer addresses and node ports together. Of two that state the same one who has it
+keeps it, unless the other is known to be older (creationTimestamp); of two that come together the older has it, then
+the first by name. What was given out is not taken away again. The loser is served nowhere, and tried again whenever
+anything changes. Sources: Kubernetes, "IP range for ClusterIP Services" and "Node port ranges".
 """
 
 from __future__ import annotations
@@ -95,10 +96,10 @@ class ServiceAllocator:
                 self._trim(services[key])
             else:
                 self._drop(key)
-        queue = sorted(_precedence(services[key]) for key in touched if is_wanting(services.get(key)))
+        queue = sorted(self._precedence(services[key]) for key in touched if is_wanting(services.get(key)))
         passed: dict[NamespacedName, None] = {}
         while queue:
-            key = heapq.heappop(queue)[1]
+            key = heapq.heappop(queue)[-1]
             passed.pop(key, None)
             evicted = self._state(services[key])
             for other in evicted:
@@ -109,12 +110,16 @@ class ServiceAllocator:
                 self._state(services[key])
                 # What they held beside it may be what somebody waits for.
                 for other in self._waiting | set(evicted):
-                    heapq.heappush(queue, _precedence(services[other]))
+                    heapq.heappush(queue, self._precedence(services[other]))
             if key in self._held:
                 passed[key] = None
         for key in passed:
             self._give(services[key])
         return {key: self.decisions.get(key) for key, old in before.items() if self.decisions.get(key) != old}
+
+    def _precedence(self, service: Service) -> tuple[bool, bool, str, NamespacedName]:
+        """Who is served goes first; of the others the older, and last who does not say how old it is."""
+        return service.key not in self.decisions, not service.created, service.created, service.key
 
     # ------------------------------------------------------------------ what is stated
 
@@ -196,11 +201,8 @@ class ServiceAllocator:
         return tuple(dict.fromkeys((*found, *known))) if service.is_dual_stack else found
 
     def _yields(self, holder: NamespacedName, thing: Front | Address, service: Service) -> bool:
-        """Whether the holder only has it because it states it, and is the younger of the two."""
-        return bool(self._held[holder][thing]) and (service.created, service.key) < (
-            self._created.get(holder, ""),
-            holder,
-        )
+        """Whether the holder only has it because it states it, and is known to be the younger of the two."""
+        return bool(self._held[holder][thing]) and "" != service.created < self._created.get(holder, "")
 
     # ------------------------------------------------------------------ what is given out
 
@@ -351,10 +353,6 @@ def reserved(size: int, part: int, least: int, most: int) -> int:
     """How many of ``size`` numbers Kubernetes keeps for those who choose one: a ``part``-th, within bounds; none where
     there are hardly any."""
     return 0 if size <= least else min(max(least, size // part), most)
-
-
-def _precedence(service: Service) -> tuple[str, NamespacedName]:
-    return service.created, service.key
 
 
 def _is_usable(block: Cidr, address: Address) -> bool:

@@ -1,5 +1,6 @@
-"""Pods that no policy can tell apart are one class, and policies judge classes: the verdicts between all pods of a large
-cluster cost what its policies distinguish, not the square of its pods.
+"""Pods that no policy can tell apart are one class, and policies judge classes.
+
+So the verdicts between all pods of a large cluster cost what its policies distinguish, not the square of its pods.
 """
 
 from __future__ import annotations

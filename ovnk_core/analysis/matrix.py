@@ -40,7 +40,7 @@ def matrix(
     """
 
     def is_wanted(kind: str, key: NamespacedName) -> bool:
-        return namespace in (None, key.namespace) and (sees is None or sees(ObjectRef(kind, *key)))
+        return namespace in (None, key.namespace) and (sees is None or sees(ObjectRef(kind, key.namespace, key.name)))
 
     pods = tuple(sorted(key for key in scene.endpoints if is_wanted("Pod", key)))
     offered = scene.doors.ports(protocol) if has_services else ()

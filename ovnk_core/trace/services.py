@@ -15,7 +15,7 @@ from ovnk_core.model.service import Service, ServicePort
 from ovnk_core.model.tables import SERVICE, SERVICE_DECISION
 from ovnk_core.terms.address import Address, Family
 from ovnk_core.terms.name import NamespacedName, ObjectRef
-from ovnk_core.terms.port import TRANSPORTS, Transport
+from ovnk_core.terms.port import TRANSPORTS, Protocol, Transport
 from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
 
 
@@ -77,6 +77,25 @@ class Doors:
         service, port = served
         return Door(service=service, port=port, kind="node port", vip=Target(address, question.port))
 
+    @cached_property
+    def _owners(self) -> dict[Address, NamespacedName]:
+        return {address: key for key, decision in self._decided.items() for address in decision.cluster_ips}
+
+    def owner(self, address: Address) -> NamespacedName | None:
+        """The Service that has a cluster IP."""
+        return self._owners.get(address)
+
+    def ports(self, protocol: Protocol) -> tuple[ServiceTarget, ...]:
+        """Every port of a protocol that is balanced at a cluster IP, by name and number."""
+        found = {
+            (key, each.port)
+            for key, service in self._cluster.engine.rows(SERVICE).items()
+            if service.is_served and key in self._decided and self._decided[key].cluster_ips
+            for each in service.ports
+            if each.protocol.lower() == protocol
+        }
+        return tuple(ServiceTarget(key, str(port)) for key, port in sorted(found))
+
     def backends(self, service: Service) -> frozenset[Backend]:
         """What a Service's slices state."""
         return frozenset(self._cluster.engine.members(SERVICE_BACKEND, service.key))
@@ -102,7 +121,8 @@ class Doors:
     def _why_not(self, key: NamespacedName, service: Service | None) -> str:
         problems = self._cluster.problems.get(ObjectRef("Service", key.namespace, key.name), ())
         if problems:
-            return f"the Service is not served: {problems[0].reason}"
+            # Why is for whoever may read the other Service that has it: `ovnk validate` says.
+            return f"the Service is not served because of its {problems[0].path}"
         if service is None:
             return "no such Service"
         if service.type == "ExternalName":

@@ -10,7 +10,7 @@ from ovnk_core.flows.table import FlowTable
 from ovnk_core.trace import intent
 from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.flows import FlowTracer
-from ovnk_core.trace.question import Answer, Question, Receiver
+from ovnk_core.trace.question import Answer, Question
 from ovnk_core.trace.scene import Scene
 
 Engine = Literal["intent", "fast", "flows", "both", "all"]
@@ -58,14 +58,10 @@ def _compare(question: Question, one: Answer, other: Answer, name: str) -> None:
         )
 
 
-def _gist_of_backends(answer: Answer) -> frozenset[tuple[str, str, str]] | None:
-    """Endpoints, by which gateway, and what becomes of connections to them; None where nothing is balanced."""
-    if answer.load_balancer is None:
-        return None
-    return frozenset((each.target, each.entry, each.verdict) for each in answer.load_balancer.backends)
-
-
-def _gist(answer: Answer) -> tuple[str, str, tuple[Receiver, ...], int | None]:
-    """What answers must agree on: verdict, path, receivers, and the egress firewall's rule that decided."""
+def _gist(answer: Answer) -> tuple[object, ...]:
+    """What answers must agree on: verdict, path, receivers, the egress firewall's rule that decided, and endpoints, by
+    which gateway, with what becomes of connections to them."""
     rules = [step.rule for step in answer.steps if step.object is not None and step.object.kind == "EgressFirewall"]
-    return answer.verdict, answer.path, answer.receivers, rules[0] if rules else None
+    balancing = answer.load_balancer
+    backends = balancing and frozenset((each.target, each.entry, each.verdict) for each in balancing.backends)
+    return answer.verdict, answer.path, answer.receivers, rules[0] if rules else None, backends

@@ -8,7 +8,7 @@ those who may ask.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ovnk_api.v1 import diff_pb2
@@ -20,7 +20,16 @@ from ovnk_core.errors import SchemaError
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Protocol
-from ovnk_core.trace.question import Answer, Leg, Question, Step, parse_question
+from ovnk_core.trace.question import (
+    Answer,
+    BackendAnswer,
+    Leg,
+    LoadBalancing,
+    Question,
+    ServiceTarget,
+    Step,
+    parse_question,
+)
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine
 from ovnk_server.access import Caller, PermissionDenied
@@ -70,6 +79,9 @@ _TRANSPORTS: Mapping[str, pb.Transport.ValueType] = {
 _WRITTEN_AT = re.compile(r"#/[0-9]+/spec/(ingress|egress)/([0-9]+)")
 _ANNOTATION_AT = re.compile(r"#/[0-9]+/metadata/annotations/([^/]+)")
 
+_OF_SOURCE = ("egress", "egress-firewall")
+"""Stages that say nothing of who answers."""
+
 # ------------------------------------------------------------------------------------------- questions
 
 
@@ -98,26 +110,38 @@ def read_engine(number: int, default: Engine) -> Engine:
 def check_question(question: Question, scene: Scene, who: Caller) -> None:
     """Whether ``who`` may ask. Raises PermissionDenied with the same words whether or not an end exists.
 
-    A pod must be in a namespace that the caller may trace, named or by its address. Of the addresses in the cluster's
-    own networks that are no such pod's, only who may trace everywhere is told anything: whether somebody has one, too,
-    is a thing to know. One end at least must be a pod that the caller may trace.
+    A pod or a Service must be in a namespace where the caller may trace its kind, named or by its address. Of the
+    addresses in the cluster's own networks that are none of these, only who may trace everywhere is told anything:
+    whether somebody has one, too, is a thing to know. One end at least must be what the caller may trace.
     """
     is_own = [_is_own(end, scene, who) for end in (question.source, question.target)]
     if not any(is_own):
         who.require("trace", "Pod", "")
 
 
-def _is_own(end: NamespacedName | Address, scene: Scene, who: Caller) -> bool:
-    """Whether an end is a pod that the caller may trace. Raises PermissionDenied for what may not be asked about."""
+def _is_own(end: NamespacedName | Address | ServiceTarget, scene: Scene, who: Caller) -> bool:
+    """Whether an end is what the caller may trace. Raises PermissionDenied for what may not be asked about."""
+    if isinstance(end, ServiceTarget):
+        who.require("trace", "Service", end.service.namespace)
+        return True
     if isinstance(end, NamespacedName):
         who.require("trace", "Pod", end.namespace)
         return True
-    found = scene.by_address.get(end)
-    if found is not None and who.may("trace", "Pod", found.key.namespace):
+    kind = "Service" if any(block.contains(end) for block in scene.network.service) else "Pod"
+    found = _owner(end, scene)
+    if found is not None and who.may("trace", kind, found.namespace):
         return True
-    if (found is not None or scene.network.holds(end)) and not who.may("trace", "Pod", ""):
+    network = scene.network
+    is_inside = found is not None or kind == "Service" or network.holds(end) or network.holds_hybrid(end)
+    if is_inside and not who.may("trace", kind, ""):
         raise PermissionDenied(f"{who.identity or 'nobody'} may not trace from or to {end}")
     return False
+
+
+def _owner(address: Address, scene: Scene) -> NamespacedName | None:
+    """The pod, or the Service whose cluster IP it is."""
+    pod = scene.by_address.get(address)
+    return pod.key if pod is not None else scene.doors.owner(address)
 
 
 # ------------------------------------------------------------------------------------------- answers
@@ -130,17 +154,20 @@ class Reader:
         self._sees = who.visible("get")
 
     def answer(self, found: Answer, scene: Scene, question: Question, revision: int) -> pb.Answer:
-        namespaces = _namespaces(scene, question)
-        steps = [self.step(step, namespaces) for step in found.steps]
+        namespaces = _namespaces(scene, question, found.load_balancer)
+        hides_backends = found.load_balancer is not None and not self._sees_all(found.load_balancer)
+        steps = [
+            _redacted(step) if hides_backends and step.stage not in _OF_SOURCE else self.step(step, namespaces)
+            for step in found.steps
+        ]
         heard = [each for each in found.receivers if self._sees(ObjectRef("Pod", each.namespace, each.name))]
         receivers = [
             pb.Receiver(namespace=each.namespace, name=each.name, node=self._place(each.node, scene)) for each in heard
         ]
-        nodes = {each.node for each in heard}
-        is_told = found.path != "multicast"
-        legs = [self._leg(leg, scene) for leg in found.legs if is_told or leg.target in nodes]
+        legs = [] if hides_backends else self._legs(found, scene, {each.node for each in heard})
         is_redacted = (
-            any(step.is_redacted for step in steps)
+            hides_backends
+            or any(step.is_redacted for step in steps)
             or any(not leg.source or not leg.target for leg in legs)
             or len(heard) < len(found.receivers)
             or any(not each.node for each in receivers)
@@ -157,20 +184,29 @@ class Reader:
             revision=revision,
             is_redacted=is_redacted,
             receivers=receivers,
+            load_balancer=self._balancing(found.load_balancer, scene, hides_reasons=is_redacted),
         )
 
-    def step(self, found: Step, namespaces: Mapping[str, str]) -> pb.Step:
+    def step(self, found: Step, namespaces: Mapping[str, Iterable[str]]) -> pb.Step:
         """``namespaces``: of the ends, by direction."""
-        plain = pb.Step(stage=found.stage, verdict=_VERDICTS[found.verdict])
-        if not self._sees(found.object or _subject(found.stage, namespaces)):
-            plain.text, plain.is_redacted = REDACTED, True
-            return plain
-        plain.text, plain.field_path = found.text, _field_path(found.source)
+        subjects = [found.object] if found.object is not None else _subjects(found.stage, namespaces)
+        if not all(map(self._sees, subjects)):
+            return _redacted(found)
+        told = pb.Step(
+            stage=found.stage,
+            verdict=_VERDICTS[found.verdict],
+            text=found.text,
+            field_path=_field_path(found.source),
+            rule=found.rule,
+        )
         if found.object is not None:
-            plain.object.CopyFrom(reference(found.object))
-        if found.rule is not None:
-            plain.rule = found.rule
-        return plain
+            told.object.CopyFrom(reference(found.object))
+        return told
+
+    def _legs(self, found: Answer, scene: Scene, heard: Collection[str]) -> list[pb.Leg]:
+        """``heard``: nodes of receivers that the caller is told of."""
+        is_told = found.path != "multicast"
+        return [self._leg(leg, scene) for leg in found.legs if is_told or leg.target in heard]
 
     def _leg(self, leg: Leg, scene: Scene) -> pb.Leg:
         return pb.Leg(
@@ -182,6 +218,46 @@ class Reader:
 
     def _place(self, name: str, scene: Scene) -> str:
         return "" if name in scene.places and not self._sees(ObjectRef("Node", "", name)) else name
+
+    # ------------------------------------------------------------------ Services
+
+    def _sees_all(self, found: LoadBalancing) -> bool:
+        """Whether the caller may read a Service and every pod behind it."""
+        return self._sees_service(found) and all(map(self._sees_pod, found.backends))
+
+    def _sees_service(self, found: LoadBalancing) -> bool:
+        return self._sees(ObjectRef("Service", found.service.namespace, found.service.name))
+
+    def _sees_pod(self, backend: BackendAnswer) -> bool:
+        pod = backend.pod
+        return pod is None or self._sees(ObjectRef("Pod", pod.namespace, pod.name))
+
+    def _balancing(self, found: LoadBalancing | None, scene: Scene, *, hides_reasons: bool) -> pb.LoadBalancing | None:
+        if found is None or not self._sees_service(found):
+            return None
+        chosen = [each.target for each in found.backends if each.target == found.chosen and self._sees_pod(each)]
+        return pb.LoadBalancing(
+            vip=found.vip,
+            service=reference(ObjectRef("Service", found.service.namespace, found.service.name)),
+            backends=[self._backend(each, scene, hides_reason=hides_reasons) for each in found.backends],
+            chosen=chosen[0] if chosen else "",
+        )
+
+    def _backend(self, found: BackendAnswer, scene: Scene, *, hides_reason: bool) -> pb.Backend:
+        """A reason is told where nothing of the answer is left out: it holds what steps hold."""
+        told = pb.Backend(
+            verdict=_VERDICTS[found.verdict],
+            path=_PATHS[found.path],
+            entry=self._place(found.entry, scene),
+            reason="" if hides_reason else found.reason,
+        )
+        is_told = self._sees_pod(found)
+        if is_told:
+            told.target, told.node = found.target, self._place(found.node, scene)
+        if is_told and found.pod is not None:
+            told.pod.CopyFrom(reference(ObjectRef("Pod", found.pod.namespace, found.pod.name)))
+        told.is_redacted = hides_reason or not is_told or (told.node, told.entry) != (found.node, found.entry)
+        return told
 
     # ------------------------------------------------------------------ comparisons
 
@@ -200,8 +276,8 @@ class Reader:
 
     def _connection(self, each: Connection) -> diff_pb2.ConnectionChange:
         namespaces = {
-            "egress": each.source.namespace if isinstance(each.source, NamespacedName) else "",
-            "ingress": each.target.namespace if isinstance(each.target, NamespacedName) else "",
+            "egress": (each.source.namespace if isinstance(each.source, NamespacedName) else "",),
+            "ingress": (each.target.namespace if isinstance(each.target, NamespacedName) else "",),
         }
         is_opened, is_egress = each.change == "opened", each.direction == "Egress"
         return diff_pb2.ConnectionChange(
@@ -246,22 +322,31 @@ def _rule_change(each: RuleChange) -> diff_pb2.RuleChange:
     )
 
 
-def _namespaces(scene: Scene, question: Question) -> dict[str, str]:
-    return {"egress": _namespace(scene, question.source), "ingress": _namespace(scene, question.target)}
+def _namespaces(scene: Scene, question: Question, balancing: LoadBalancing | None) -> dict[str, tuple[str, ...]]:
+    targets: Iterable[str] = (_namespace(scene, question.target),)
+    if balancing is not None:
+        targets = {each.pod.namespace if each.pod is not None else "" for each in balancing.backends}
+    return {"egress": (_namespace(scene, question.source),), "ingress": tuple(targets)}
 
 
-def _namespace(scene: Scene, end: NamespacedName | Address) -> str:
+def _namespace(scene: Scene, end: NamespacedName | Address | ServiceTarget) -> str:
+    if isinstance(end, ServiceTarget):
+        return end.service.namespace
     if isinstance(end, NamespacedName):
         return end.namespace
     found = scene.by_address.get(end)
     return found.key.namespace if found is not None else ""
 
 
-def _subject(stage: str, namespaces: Mapping[str, str]) -> ObjectRef:
+def _subjects(stage: str, namespaces: Mapping[str, Iterable[str]]) -> list[ObjectRef]:
     """What a step is about that names no object: absent policies of an end, else nodes and the way between them."""
     if stage in namespaces:
-        return ObjectRef("NetworkPolicy", namespaces[stage], "")
-    return ObjectRef("Node", "", "")
+        return [ObjectRef("NetworkPolicy", each, "") for each in namespaces[stage]]
+    return [ObjectRef("Node", "", "")]
+
+
+def _redacted(found: Step) -> pb.Step:
+    return pb.Step(stage=found.stage, verdict=_VERDICTS[found.verdict], text=REDACTED, is_redacted=True)
 
 
 def _field_path(source: str) -> str:

@@ -72,11 +72,6 @@ class Namespace:
         if done.returncode:
             raise RuntimeError(f"{' '.join(argv)}\n{given}{done.stderr}")
 
-    def setting(self, name: str, value: str) -> None:
-        """A value below /proc/sys/net; ``name`` with slashes."""
-        with self.entered(), open(f"/proc/sys/net/{name}", "w", encoding="ascii") as file:
-            file.write(value)
-
     def __enter__(self) -> Self:
         return self
 
@@ -85,8 +80,9 @@ class Namespace:
 
 
 def link(one: Namespace, name: str, other: Namespace, other_name: str, *, mac: str = "") -> None:
-    """A cable; ``mac`` is that of the first end. Both ends compute their checksums: a datapath in user space takes frames as they are on the wire, and
-    its connection tracking calls a checksum that is left to the hardware invalid."""
+    """A cable; ``mac`` is that of the first end. Both ends compute their checksums: a datapath in user space takes
+    frames as they are on the wire, and its connection tracking calls a checksum that is left to the hardware invalid.
+    """
     address = f"address {mac} " if mac else ""
     one.ip(f"link add name {name} {address}type veth peer name {other_name} netns {other.path}")
     for namespace, device in ((one, name), (other, other_name)):

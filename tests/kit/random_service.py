@@ -44,7 +44,11 @@ class ServiceMaker:
         )[0]
         spec: Manifest = {"selector": random_labels(rng, POD_LABELS)}
         made = _object("v1", "Service", name, namespace, spec=spec)
-        if rng.random() < 0.5:
+        if self.is_pinned:
+            # No two of one age: between those who has an address first keeps it.
+            hour, minute, second = rng.randrange(24), rng.randrange(60), rng.random() * 60
+            made["metadata"]["creationTimestamp"] = f"2024-01-01T{hour:02}:{minute:02}:{second:09.6f}Z"
+        elif rng.random() < 0.5:
             made["metadata"]["creationTimestamp"] = f"2024-01-0{rng.randint(1, 4)}T00:00:00Z"
         if kind == "ExternalName":
             return made | {"spec": {"type": kind, "externalName": "db.example.com"}}

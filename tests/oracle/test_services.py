@@ -85,7 +85,7 @@ def _check(laboratory: Laboratory, scene: Scene, question: Question, meeting: Me
         done.add(target.address)
         trace = trace_once(sb, directory, packet, lb_dst=lb_dst(meeting, target))
         if "commit_lb_aff(" in trace.text:
-            # With affinity OVN drops the first packet once it has learnt; the next one goes where that would have.
+            # With affinity OVN drops the packet that it learns from; the next connection goes where it would have.
             assert f'backend = "{lb_dst(meeting, target)}"' in trace.text, _story(question, meeting, None, trace)
             found["learnt"] += 1
             continue

@@ -12,7 +12,7 @@ from ovnk_core.ingest.load import parse_objects
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import Protocol
 from ovnk_core.trace import intent
-from ovnk_core.trace.question import Question, QuestionError
+from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
 from ovnk_core.trace.scene import Scene
 from tests.kit.questions import cluster_of, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster
@@ -20,8 +20,12 @@ from tests.kit.random_policy import Manifest
 
 PROBES: tuple[tuple[Protocol, int | None], ...] = (("tcp", 80), ("tcp", 8080), ("udp", 53), ("icmp", None))
 
+TRANSPORT_PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
 
-def plain(scene: Scene, source: NamespacedName, target: NamespacedName, protocol: Protocol, port: int | None) -> str:
+
+def plain(
+    scene: Scene, source: NamespacedName, target: NamespacedName | ServiceTarget, protocol: Protocol, port: int | None
+) -> str:
     if source == target:
         return "self"
     try:
@@ -40,6 +44,32 @@ def test_classes_give_the_plain_answer(seed: int) -> None:
             for target, verdict in zip(found.targets, row, strict=True):
                 wanted = plain(scene, source, target, protocol, port)
                 assert verdict == wanted, f"seed {seed}: {source} to {target} {protocol} {port}"
+
+
+@pytest.mark.parametrize("seed", range(720, 720 + scaled(12)))
+def test_services_are_columns(seed: int) -> None:
+    made = RandomCluster(seed, FAMILIES[seed % 3], pods=(10, 30), policies=(2, 12), services=(4, 9))
+    scene = Scene(cluster_of(made.manifests(), dns=made.dns))
+    for protocol in TRANSPORT_PROTOCOLS:
+        found = matrix(scene, protocol=protocol, port=80, has_services=True)
+        assert found.services == tuple(sorted(found.services, key=lambda each: (each.service, int(each.port))))
+        first = len(found.targets)
+        for source, row in zip(found.sources, found.verdicts, strict=True):
+            for target, verdict in zip(found.services, row[first:], strict=True):
+                wanted = plain(scene, source, target, protocol, None)
+                assert verdict == wanted, f"seed {seed}: {source} to {target} {protocol}"
+        pods_only = matrix(scene, protocol=protocol, port=80)
+        assert tuple(row[:first] for row in found.verdicts) == pods_only.verdicts, f"seed {seed}"
+
+
+def test_random_services_show_every_cell() -> None:
+    """So that the comparison is about something."""
+    seen: set[str] = set()
+    for seed in range(720, 732):
+        made = RandomCluster(seed, FAMILIES[seed % 3], pods=(10, 30), policies=(2, 12), services=(4, 9))
+        found = matrix(Scene(cluster_of(made.manifests(), dns=made.dns)), protocol="tcp", port=80, has_services=True)
+        seen.update(cell for row in found.verdicts for cell in row[len(found.targets) :])
+    assert seen == {"allow", "drop", "reject", "mixed"}
 
 
 def test_one_namespace_only() -> None:

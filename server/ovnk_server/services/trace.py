@@ -21,7 +21,7 @@ from ovnk_core.flows.table import FlowTable
 from ovnk_core.keeper.keeper import Keeper
 from ovnk_core.keeper.proposal import Accepted, Drop
 from ovnk_core.keeper.snapshot import Snapshot
-from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.question import Answer, Question, QuestionError
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine, Tracer
@@ -40,7 +40,7 @@ from ovnk_server.hearing import Hearing
 
 BATCH = 64
 MAX_PODS = 2_000
-"""Pods of a matrix: four million cells."""
+"""Pods of a matrix, and ports of Services: four million cells of either."""
 _FIELDS = {"from": "source", "to": "target"}
 _CELLS: dict[str, pb.MatrixCell.ValueType] = {
     "allow": pb.MATRIX_CELL_ALLOW,
@@ -126,22 +126,31 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
         if (port is None) != (protocol == "icmp") or (port is not None and not 0 < port < 1 << 16):
             reason = "icmp has no ports" if protocol == "icmp" else f"{protocol} needs a port from 1 to 65535"
             raise SchemaError(reason, path="port", value="" if port is None else str(port))
+        if request.include_services and protocol == "icmp":
+            raise SchemaError("a Service is reached by tcp, udp or sctp", path="include_services", value="true")
         sees, snapshot = who.visible("trace"), await self._keeper.snapshot()
 
-        def is_wanted(pod: NamespacedName) -> bool:
-            return request.namespace in ("", pod.namespace) and sees(ObjectRef("Pod", pod.namespace, pod.name))
+        def is_wanted(ref: ObjectRef) -> bool:
+            return request.namespace in ("", ref.namespace) and sees(ref)
 
         def judge() -> Matrix:
             scene = snapshot.once("scene", Scene)
-            pods = sum(map(is_wanted, scene.endpoints))
-            if pods > MAX_PODS:
-                raise QuotaError(f"a matrix of {pods:,} pods is too large; the most is {MAX_PODS:,}: name a namespace")
-            return matrix(scene, protocol=protocol, port=port, sees=is_wanted)
+            pods = sum(is_wanted(ObjectRef("Pod", pod.namespace, pod.name)) for pod in scene.endpoints)
+            ports = scene.doors.ports(protocol) if request.include_services else ()
+            many = sum(is_wanted(ObjectRef("Service", each.service.namespace, each.service.name)) for each in ports)
+            for count, what in ((pods, "pods"), (many, "ports of Services")):
+                if count > MAX_PODS:
+                    reason = f"a matrix of {count:,} {what} is too large; the most is {MAX_PODS:,}: name a namespace"
+                    raise QuotaError(reason)
+            return matrix(scene, protocol=protocol, port=port, sees=is_wanted, has_services=request.include_services)
 
         found = await anyio.to_thread.run_sync(judge)
         yield pb.MatrixResponse(
             targets=pb.MatrixTargets(
-                pods=map(str, found.targets), sources=len(found.sources), revision=snapshot.revision
+                pods=map(str, found.targets),
+                services=map(str, found.services),
+                sources=len(found.sources),
+                revision=snapshot.revision,
             )
         )
         for pod, verdicts in zip(found.sources, found.verdicts, strict=True):

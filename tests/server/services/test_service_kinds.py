@@ -42,9 +42,10 @@ async def test_what_was_given_out_is_shown_as_kubernetes_shows_it(stand: Stand, 
     assert await listed(api, kind="Service", field_selector="spec.clusterIP!=172.30.1.0") == []
 
 
-async def test_what_is_stated_stays_and_what_is_not_balanced_has_nothing(api: Api) -> None:
+async def test_what_is_stated_stays_and_what_is_not_balanced_has_nothing(stand: Stand, api: Api) -> None:
     stated = {"clusterIP": "172.30.0.9", "ports": [{"port": 80}]}
-    await apply(api, m.namespace(), m.service(stated), m.service({"clusterIP": "None"}, "quiet"))
+    done = await apply(api, m.namespace(), m.service(stated), m.service({"clusterIP": "None"}, "quiet"))
+    await stand.keeper.wait(done.revision, "programmed", 10)
     spec = (await get(api, "Service", "web")).spec
     assert (spec.cluster_ip, list(spec.cluster_ips)) == ("172.30.0.9", ["172.30.0.9"])
     assert (await get(api, "Service", "quiet")).spec.cluster_ip == "None"

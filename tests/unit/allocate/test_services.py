@@ -186,10 +186,10 @@ def test_a_given_node_port_stays_while_the_rest_changes() -> None:
 
 def test_node_ports_run_out() -> None:
     many = [{"name": f"p{at}", "port": at} for at in range(1, 32_767 - 30_086 + 2)]
-    world = World(svc("a", type="NodePort", ports=many), svc("b", age=1, type="NodePort"))
+    world = World(svc("a", age=1, type="NodePort", ports=many), svc("b", age=2, type="NodePort"))
     assert len(world.node_ports("a")) == len(many)
     assert "no TCP node port is left" in world.waiting["b"].reason
-    world.put(svc("a", type="NodePort", ports=many[1:]))
+    world.put(svc("a", age=1, type="NodePort", ports=many[1:]))
     assert world.node_ports("b") == [30086]
 
 
@@ -218,10 +218,20 @@ def test_the_older_one_has_what_both_state(spec: Raw, path: str, value: str, fir
     assert list(world.addresses) == ["a-new"] and not world.waiting
 
 
-def test_without_a_time_the_name_decides() -> None:
-    world = World(svc("b", clusterIP="172.30.0.9"))
+@pytest.mark.parametrize("ages", [{}, {"age": 1}], ids=["of unknown age", "of one age"])
+def test_who_is_not_known_to_be_older_takes_nothing_away(ages: Raw) -> None:
+    """A tenant must not get another's address by choosing a name."""
+    a, b = svc("a", clusterIP="172.30.0.9", **ages), svc("b", clusterIP="172.30.0.9", **ages)
+    world = World(b)
+    world.put(a)
+    assert list(world.addresses) == ["b"] and list(world.waiting) == ["a"]
+    assert list(World(b, a).addresses) == ["a"], "of two that come together the first by name"
+
+
+def test_an_age_that_is_not_stated_is_none() -> None:
+    world = World(svc("b", age=2, clusterIP="172.30.0.9"))
     world.put(svc("a", clusterIP="172.30.0.9"))
-    assert list(world.addresses) == ["a"] and list(world.waiting) == ["b"]
+    assert list(world.addresses) == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -358,7 +358,7 @@ def matrix(
     if namespace is not None and not is_namespace(found.cluster, namespace):
         raise click.UsageError(f"-n {namespace}: no such namespace")
     result = compute_matrix(scene, protocol=chosen, port=port, namespace=namespace, has_services=has_services)
-    sources, targets = [str(key) for key in result.sources], [str(key) for key in result.targets]
+    sources, targets = [str(key) for key in result.sources], [str(key) for key in (*result.targets, *result.services)]
     _print_matrix({"from": sources, "to": targets, "verdicts": [list(row) for row in result.verdicts]}, output)
     raise click.exceptions.Exit(found.exit_code)
 
