@@ -16,6 +16,8 @@ from ovnk_core.indexes.endpoint import Endpoint
 from ovnk_core.terms.address import Address, Family
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import Protocol
+from ovnk_core.trace import intent
+from ovnk_core.trace.balance import Meeting
 from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
 from ovnk_core.trace.scene import Scene
 
