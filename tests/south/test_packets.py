@@ -336,12 +336,3 @@ def test_a_gateway_hides_only_the_first_packet_until_it_is_answered(lab: Lab) ->
             server.settimeout(ANSWERED_S)
             clients.append(server.recvfrom(16)[1][0])
     assert clients == [said.client, OUTSIDE, OUTSIDE]
-
-
-def test_a_gateway_without_neighbours_loses_the_first_connection(lab: Lab) -> None:
-    with lab.plane.central.southbound.wire() as wire:
-        port = ["logical_port", "==", naming.router_to_join("n2")]
-        wire.transact({"op": "delete", "table": "MAC_Binding", "where": [port]})
-    lab.plane.central.sync(until="hv_cfg")
-    found = [lab.tried(OUTSIDE, "192.0.2.12", 30_088, patience_s=REPEATED_S) for _ in range(2)]
-    assert found == [Heard("drop"), Heard("allow", "web-1", "100.64.0.3")]
