@@ -18,9 +18,9 @@ from ovnk_core.terms.struct import Key, Value
 LS_IN_PRE_ACL, LS_IN_ACL_HINT, LS_IN_ACL = "ls_in_pre_acl", "ls_in_acl_hint", "ls_in_acl"
 LS_IN_ACL_AFTER_LB = "ls_in_acl_after_lb"
 LS_IN_PRE_LB, LS_IN_PRE_STATEFUL = "ls_in_pre_lb", "ls_in_pre_stateful"
-LS_IN_LB_AFF_CHECK, LS_IN_LB = "ls_in_lb_aff_check", "ls_in_lb"
+LS_IN_LB = "ls_in_lb"
 LS_IN_PRE_HAIRPIN, LS_IN_NAT_HAIRPIN, LS_IN_HAIRPIN = "ls_in_pre_hairpin", "ls_in_nat_hairpin", "ls_in_hairpin"
-LR_IN_DEFRAG, LR_IN_LB_AFF_CHECK, LR_IN_DNAT = "lr_in_defrag", "lr_in_lb_aff_check", "lr_in_dnat"
+LR_IN_DEFRAG, LR_IN_DNAT = "lr_in_defrag", "lr_in_dnat"
 LR_IN_IP_ROUTING, LR_IN_POLICY, LR_OUT_SNAT = "lr_in_ip_routing", "lr_in_policy", "lr_out_snat"
 LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL = "ls_out_pre_acl", "ls_out_acl_hint", "ls_out_acl"
 
@@ -30,14 +30,13 @@ SWITCH_INGRESS = (
     LS_IN_PRE_STATEFUL,
     LS_IN_ACL_HINT,
     LS_IN_ACL,
-    LS_IN_LB_AFF_CHECK,
     LS_IN_LB,
     LS_IN_PRE_HAIRPIN,
     LS_IN_NAT_HAIRPIN,
     LS_IN_HAIRPIN,
     LS_IN_ACL_AFTER_LB,
 )
-ROUTER_INGRESS = (LR_IN_DEFRAG, LR_IN_LB_AFF_CHECK, LR_IN_DNAT, LR_IN_IP_ROUTING, LR_IN_POLICY)
+ROUTER_INGRESS = (LR_IN_DEFRAG, LR_IN_DNAT, LR_IN_IP_ROUTING, LR_IN_POLICY)
 ROUTER_EGRESS = (LR_OUT_SNAT,)
 SWITCH_EGRESS = (LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL)
 STAGES: tuple[str, ...] = (*SWITCH_INGRESS, *ROUTER_INGRESS, *ROUTER_EGRESS, *SWITCH_EGRESS)

@@ -2,11 +2,10 @@
 
 A switch sends every ip packet of its own ports through tracking (pre_lb, pre_stateful), picks a backend for new
 connections (lb) and turns around a packet whose backend is its sender (the hairpin stages). A gateway router tracks
-packets to vips (defrag) and picks in dnat, where it also decides about the source. What follows a chosen backend by
-ClientIP affinity is in the lb and dnat stages at 150; the flows that learn are left out, they decide nothing.
+packets to vips (defrag) and picks in dnat, where it also decides about the source.
 
-Vips of ours always have a port, gateway routers of ours always ask for ``lb_force_snat_ip``, and switches with load
-balancers always have ACLs: what northd does otherwise is not modelled.
+Vips of ours always have a port, none remembers its clients (``affinity_timeout``), gateway routers of ours always ask
+for ``lb_force_snat_ip``, and switches with load balancers always have ACLs: what northd does otherwise is not modelled.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ _SWITCH: tuple[Fixed, ...] = (
     (f.LS_IN_PRE_LB, 0, "1", NEXT),
     (f.LS_IN_PRE_STATEFUL, 110, f"{BALANCED} == 1", NEXT),
     (f.LS_IN_PRE_STATEFUL, 100, "reg0[0] == 1", NEXT),
-    *((stage, 0, "1", NEXT) for stage in (f.LS_IN_PRE_STATEFUL, f.LS_IN_LB_AFF_CHECK, f.LS_IN_LB)),
+    *((stage, 0, "1", NEXT) for stage in (f.LS_IN_PRE_STATEFUL, f.LS_IN_LB)),
     *((stage, 0, "1", NEXT) for stage in (f.LS_IN_PRE_HAIRPIN, f.LS_IN_NAT_HAIRPIN, f.LS_IN_HAIRPIN)),
 )
 _BALANCING_SWITCH: tuple[Fixed, ...] = (
@@ -67,9 +66,7 @@ _BALANCING_SWITCH: tuple[Fixed, ...] = (
     (f.LS_IN_NAT_HAIRPIN, 90, "ip && reg0[12] == 1", NEXT),
     (f.LS_IN_HAIRPIN, 1, "(reg0[6] == 1 || reg0[12] == 1)", NEXT),
 )
-_ROUTER: tuple[Fixed, ...] = tuple(
-    (stage, 0, "1", NEXT) for stage in (f.LR_IN_DEFRAG, f.LR_IN_LB_AFF_CHECK, f.LR_IN_DNAT)
-)
+_ROUTER: tuple[Fixed, ...] = tuple((stage, 0, "1", NEXT) for stage in (f.LR_IN_DEFRAG, f.LR_IN_DNAT))
 _FOLLOWING = "ct.est && !ct.rel && !ct.new && ct_mark.natted"
 _RELATED = "ct.rel && !ct.est && !ct.new"
 _BALANCING_ROUTER: tuple[Fixed, ...] = (
@@ -166,10 +163,9 @@ def balancer_flows(read: Reader, key: RowId, balancer: LoadBalancer) -> Iterable
 
 
 def _made(balancer: LoadBalancer, vip: Vip, side: Side) -> Iterator[MadeFlow]:
-    has_affinity = "affinity_timeout" in dict(balancer.options)
     if side == "Logical_Switch":
-        return _on_switch(vip, balancer.protocol, has_affinity=has_affinity)
-    return _on_router(vip, balancer.protocol, has_affinity=has_affinity, keeps_source=_skips_snat(balancer))
+        return _on_switch(vip, balancer.protocol)
+    return _on_router(vip, balancer.protocol, keeps_source=_skips_snat(balancer))
 
 
 def _vips(balancer: LoadBalancer) -> Iterator[Vip]:
@@ -191,25 +187,17 @@ def _target(text: str) -> tuple[Address, int]:
 
 
 _NEW = Is("ct.new")
-_REMEMBERED = Test("reg9[6]", (1,))
 
 
-def _on_switch(vip: Vip, protocol: str, *, has_affinity: bool) -> Iterator[MadeFlow]:
+def _on_switch(vip: Vip, protocol: str) -> Iterator[MadeFlow]:
     family, port = vip.family, equals(f"{protocol}.dst", vip.port)
     target = equals(f"ip{family}.dst", vip.term)
     yield f.LS_IN_PRE_STATEFUL, 120, conj(Test(BALANCED, (1,)), target, port), NEXT
     actions = Actions(backends=vip.backends) if vip.backends else Actions(drops=True, is_reject=True)
     yield f.LS_IN_LB, 120, conj(_NEW, target, port), actions
-    if has_affinity:
-        original = equals("reg1" if family == 4 else "xxreg1", vip.term)
-        known = conj(_NEW, Is(f"ip{family}"), original, equals("reg2[0..15]", vip.port))
-        yield f.LS_IN_LB_AFF_CHECK, 100, known, NEXT
-        for backend in vip.backends:
-            chosen = _remembered(backend, "reg4" if family == 4 else "xxreg0")
-            yield f.LS_IN_LB, 150, chosen, Actions(backends=(backend,))
 
 
-def _on_router(vip: Vip, protocol: str, *, has_affinity: bool, keeps_source: bool) -> Iterator[MadeFlow]:
+def _on_router(vip: Vip, protocol: str, *, keeps_source: bool) -> Iterator[MadeFlow]:
     family = vip.family
     target = equals(f"ip{family}.dst", vip.term)
     yield f.LR_IN_DEFRAG, 100, conj(Is("ip"), target), NEXT
@@ -219,18 +207,6 @@ def _on_router(vip: Vip, protocol: str, *, has_affinity: bool, keeps_source: boo
     found = Actions(backends=vip.backends, force_snat=force, skip_snat=skip)
     actions = found if vip.backends else Actions(drops=True, is_reject=True, force_snat=force, skip_snat=skip)
     yield f.LR_IN_DNAT, 120, match, actions
-    if has_affinity:
-        yield f.LR_IN_LB_AFF_CHECK, 100, match, NEXT
-        for backend in vip.backends:
-            chosen = _remembered(backend, "reg4" if family == 4 else "xxreg1")
-            # northd 23.03 forgets skip_snat here, which is why we never write both (services.rules).
-            yield f.LR_IN_DNAT, 150, chosen, Actions(backends=(backend,), force_snat=True)
-
-
-def _remembered(backend: tuple[Address, int], register: str) -> Match:
-    address, port = backend
-    where = (equals(register, address.host), equals("reg8[0..15]", port))
-    return conj(_REMEMBERED, _NEW, Is(f"ip{address.family}"), *where)
 
 
 RULES = (holders, switch_flows, router_flows, unbalanced_ports, balancer_flows)

@@ -30,7 +30,7 @@ GLOBAL_COLUMNS = (
     "options",
     "ipsec",
 )
-_GATEWAY_PREFIX, _SWITCH_PREFIX = naming.router_to_external(""), naming.router_to_switch("")
+_PORT_PREFIXES = (naming.router_to_external(""), naming.router_to_join(""), naming.router_to_switch(""))
 
 
 def mirrored() -> dict[str, tuple[str, ...]]:
@@ -122,6 +122,6 @@ def _claim(table: str, row: Row) -> RowId | None:
         return naming.lb_group_row(str(row.get("name", "")))
     if table == "Static_MAC_Binding":
         port = str(row.get("logical_port", ""))
-        node = naming.node_owner(port.removeprefix(_GATEWAY_PREFIX).removeprefix(_SWITCH_PREFIX))
-        return RowId(table, node, str(row.get("ip", "")))
+        prefix = next((each for each in _PORT_PREFIXES if port.startswith(each)), "")
+        return RowId(table, naming.node_owner(port.removeprefix(prefix)), str(row.get("ip", "")))
     return None

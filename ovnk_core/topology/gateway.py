@@ -150,9 +150,15 @@ def gateway_routes(read: Reader, key: NamespacedName, place: NodePlace) -> Itera
             if subnet.family == family:
                 by_source = StaticRoute(ip_prefix=str(subnet), nexthop=str(interface.address), policy="src-ip")
                 yield from _route(place, naming.CLUSTER_ROUTER_ROW, f"source/{subnet}", by_source)
+    external, join = naming.router_to_external(place.name), naming.router_to_join(place.name)
+    cluster_router = mac_of(network.join_router(network.families[0]))
     for interface in place.external:
         for offset in (MASQUERADE_HOST, MASQUERADE_NEXT_HOP):
-            yield _mac_binding(place, MASQUERADE[interface.family].at(offset))
+            address = MASQUERADE[interface.family].at(offset)
+            yield _mac_binding(place, external, address, mac_of(address))
+    # A gateway that must ask for the cluster router loses the first connection that it balances (OVN 23.03).
+    for interface in place.join:
+        yield _mac_binding(place, join, network.join_router(interface.family), cluster_router)
 
 
 def _routes_of_gateway(place: NodePlace, network: ClusterNetwork) -> Iterable[tuple[str, StaticRoute]]:
@@ -180,10 +186,9 @@ def _route(place: NodePlace, router: RowId, role: str, route: StaticRoute) -> It
     yield MEMBER.member(ColumnId(router, "static_routes"), row)
 
 
-def _mac_binding(place: NodePlace, address: Address) -> Output:
-    port = naming.router_to_external(place.name)
+def _mac_binding(place: NodePlace, port: str, address: Address, mac: str) -> Output:
     row = RowId("Static_MAC_Binding", naming.node_owner(place.name), str(address))
-    return MAC_BINDINGS.row(row, StaticMacBinding(logical_port=port, ip=str(address), mac=mac_of(address)))
+    return MAC_BINDINGS.row(row, StaticMacBinding(logical_port=port, ip=str(address), mac=mac))
 
 
 @rule(driver=NODE_PLACE, reads=(CLUSTER_NETWORK,), out=(NATS, MEMBER))

@@ -14,7 +14,6 @@ from ovnk_core.engine.transaction import Delta
 from ovnk_core.indexes.endpoint import ENDPOINT
 from ovnk_core.model.decision import NodePort, ServiceDecision
 from ovnk_core.model.service import (
-    MAX_AFFINITY_TIMEOUT_S,
     Endpoints,
     EndpointSlice,
     EndpointSubset,
@@ -65,7 +64,7 @@ class BalancedServices:
             load_balancer_ips=self._some(1 << 12, network.families),
             external_policy=rng.choice(("Cluster", "Local")),
             internal_policy=rng.choice(("Cluster", "Cluster", "Local")),
-            affinity_timeout_s=rng.choice((0, 0, 0, 100, MAX_AFFINITY_TIMEOUT_S)),
+            affinity_timeout_s=rng.choice((0, 0, 0, 100)),
             publishes_not_ready=rng.random() < 0.2,
         )
         with self.engine.transaction() as txn:

@@ -84,11 +84,6 @@ def _check(laboratory: Laboratory, scene: Scene, question: Question, meeting: Me
             continue
         done.add(target.address)
         trace = trace_once(sb, directory, packet, lb_dst=lb_dst(meeting, target))
-        if "commit_lb_aff(" in trace.text:
-            # With affinity OVN drops the packet that it learns from; the next connection goes where it would have.
-            assert f'backend = "{lb_dst(meeting, target)}"' in trace.text, _story(question, meeting, None, trace)
-            found["learnt"] += 1
-            continue
         passes = balanced_end(scene, meeting, target) in trace.outputs
         if meeting.side == "gateway":
             assert ("force_snat" in trace.text) is not meeting.balanced.keeps_source, _story(

@@ -12,7 +12,7 @@ import pytest
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.model.cluster import MASQUERADE
-from ovnk_core.model.service import Service, ServicePort, SliceEndpoint, SlicePort
+from ovnk_core.model.service import ServicePort, SliceEndpoint, SlicePort
 from ovnk_core.model.tables import ENDPOINT_SLICE, ENDPOINTS, SERVICE, SERVICE_DECISION
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import GLOBAL_KEYS, LOAD_BALANCERS, MEMBER, TEMPLATE_VARS
@@ -24,8 +24,8 @@ from tests.kit.balanced import BalancedServices
 from tests.kit.questions import cluster_of, load, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster
 
-Answer = tuple[str, bool, int]
-"""(backends, whether the client's address is kept, affinity timeout or -1 for a hash of the client)"""
+Answer = tuple[str, bool, bool]
+"""(backends, whether the client's address is kept, whether the backend follows from it)"""
 Seen = dict[tuple[str, str], Answer]
 """(protocol, vip) -> answer"""
 
@@ -92,7 +92,6 @@ def _seen(cluster: Cluster, datapath: RowId, place: NodePlace) -> Seen:
             assert isinstance(balancer, RowId)
             row = cluster.engine.rows(LOAD_BALANCERS)[balancer]
             options = dict(row.options)
-            affinity = -1 if row.selection_fields else int(options.get("affinity_timeout", 0))
             for text, backends in row.vips:
                 host, _, port = text.rpartition(":")
                 if host.startswith("^"):
@@ -102,7 +101,7 @@ def _seen(cluster: Cluster, datapath: RowId, place: NodePlace) -> Seen:
                         continue
                     text = f"[{value}]:{port}" if ":" in value else f"{value}:{port}"
                 assert (row.protocol, text) not in found, f"{text} comes twice to {datapath}"
-                found[row.protocol, text] = (backends, options["skip_snat"] == "true", affinity)
+                found[row.protocol, text] = (backends, options["skip_snat"] == "true", bool(row.selection_fields))
     return found
 
 
@@ -146,13 +145,8 @@ def _expected(cluster: Cluster, place: NodePlace, side: str) -> Seen:
                 ]
                 keeps = is_local and side == "router" and bool(texts)
                 ours = ",".join(sorted(texts, key=_as_written))
-                found[port.protocol.lower(), _text(address, at)] = (ours, keeps, _affinity(service, keeps))
+                found[port.protocol.lower(), _text(address, at)] = (ours, keeps, service.affinity_timeout_s > 0)
     return found
-
-
-def _affinity(service: Service, keeps: bool) -> int:
-    timeout = service.affinity_timeout_s
-    return -1 if timeout == 86_400 or (timeout and keeps) else timeout
 
 
 def _masqueraded(address: Address, place: NodePlace) -> Address:

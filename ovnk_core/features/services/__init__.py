@@ -3,7 +3,7 @@
 One load balancer per Service, protocol and audience. Cluster IPs, external IPs and load-balancer addresses that mean
 the same everywhere are one row for all nodes; node ports are one row whose addresses are template variables of each
 chassis; what differs from node to node (traffic policy Local, endpoints on the host network, and node ports where
-there are no templates or with ClientIP affinity) has rows of the nodes that differ, and one row for all others. The
+there are no templates) has rows of the nodes that differ, and one row for all others. The
 cost model is ADR 0012.
 
 A port without endpoints is rejected. With policy Local a node without endpoints of its own rejects too, whatever other

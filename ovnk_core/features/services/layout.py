@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from ovnk_core.features.services.endpoints import Backend, Target, candidates, targets
 from ovnk_core.model.cluster import MASQUERADE, ClusterNetwork
 from ovnk_core.model.decision import ServiceDecision
-from ovnk_core.model.service import MAX_AFFINITY_TIMEOUT_S, Service, ServicePort
+from ovnk_core.model.service import Service, ServicePort
 from ovnk_core.nb.row import Pairs, pairs_of
 from ovnk_core.terms.address import Address, Family
 from ovnk_core.terms.port import Transport
@@ -92,8 +92,6 @@ class Layout:
             self._by_node.setdefault(each.node, []).append(each)
         self._all = tuple(targets(service, port, stated) for port in self.ports)
         self._has_hosts = any(is_host_network(around.network, each.address) for each in stated)
-        # northd writes no usable flow for affinity with a timeout where the address is a variable.
-        self._is_templated = around.has_templates and service.affinity_timeout_s in (0, MAX_AFFINITY_TIMEOUT_S)
 
     def _usable(self, addresses: Iterable[Address]) -> tuple[Address, ...]:
         return tuple(address for address in addresses if address.family in self.around.network.families)
@@ -118,7 +116,7 @@ class Layout:
 
     def _varies(self, kind: Kind, side: Side) -> bool:
         """Whether nodes may differ: a property of the Service, whatever nodes there are."""
-        is_literal = kind == "node" and not self._is_templated
+        is_literal = kind == "node" and not self.around.has_templates
         return is_literal or self._is_local(kind, side) or (side == "router" and self._has_hosts)
 
     def _answers(self, kind: Kind, side: Side, front: Front | None) -> Answers:
@@ -163,7 +161,7 @@ class Layout:
 
     def _differing(self, side: Side, kinds: list[Kind]) -> tuple[Front, ...]:
         """Nodes for which some of the kinds are not what they are for a node without endpoints."""
-        if "node" in kinds and not self._is_templated:
+        if "node" in kinds and not self.around.has_templates:
             return tuple(self._fronts(side))
         usual = [self._answers(kind, side, None) for kind in kinds]
         # Without endpoints on hosts, a node that hosts none is the usual one.
@@ -199,7 +197,7 @@ class Layout:
         if literal:
             yield Balancer(scope=f"{scope}_{ending}" if scope else "cluster", vips=literal, groups=groups, nodes=nodes)
         found_by_port = next((each for kind, each in answers if kind == "node"), None)
-        for family in self.around.network.families if found_by_port is not None and self._is_templated else ():
+        for family in self.around.network.families if found_by_port is not None and self.around.has_templates else ():
             vips = pairs_of(
                 {
                     f"^{variable(family, slot)}:{number}": _joined(found, family)

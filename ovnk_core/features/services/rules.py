@@ -15,7 +15,7 @@ from ovnk_core.features.services.endpoints import SERVICE_BACKEND
 from ovnk_core.features.services.layout import Balancer, Front, Layout, Side, protocols_of, variable
 from ovnk_core.model.cluster import MASQUERADE, ClusterNetwork
 from ovnk_core.model.manifest import manifest_text, service_text
-from ovnk_core.model.service import MAX_AFFINITY_TIMEOUT_S, Service
+from ovnk_core.model.service import Service
 from ovnk_core.model.tables import CLUSTER, SERVICE, SERVICE_DECISION, cluster_key
 from ovnk_core.nb import naming
 from ovnk_core.nb.desired import (
@@ -50,6 +50,8 @@ _OPTIONS = {
     "reject": "true",
 }
 _BY_CLIENT = ("ip_dst", "ip_src")
+"""ClientIP affinity is a hash of the client, whatever its timeout: with ``affinity_timeout`` OVN 23.03 loses every
+client's first connection (ADR 0012). The price: no timeout ends it, and a changed endpoint moves clients."""
 _PROTOCOLS: dict[Transport, Literal["tcp", "udp", "sctp"]] = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 _DATAPATHS: dict[Side, Callable[[str], RowId]] = {
     "switch": naming.node_switch_row,
@@ -144,12 +146,6 @@ def _load_balancer(service: Service, protocol: Transport, each: Balancer, record
     options = {**_OPTIONS, "skip_snat": str(each.keeps_source).lower()}
     if each.template is not None:
         options |= {"template": "true", "address-family": f"ipv{each.template}"}
-    timeout = service.affinity_timeout_s
-    # Affinity for as long as possible is a hash of the client. So it is where clients' addresses are kept, because a
-    # remembered backend translates them all the same (northd 23.03). Its price: a changed endpoint moves clients.
-    is_hashed = timeout == MAX_AFFINITY_TIMEOUT_S or (timeout > 0 and each.keeps_source)
-    if timeout and not is_hashed:
-        options["affinity_timeout"] = str(timeout)
     ids = {"k8s.ovn.org/kind": "Service", "k8s.ovn.org/owner": str(service.key)}
     yield LOAD_BALANCERS.row(
         row,
@@ -158,7 +154,7 @@ def _load_balancer(service: Service, protocol: Transport, each: Balancer, record
             protocol=_PROTOCOLS[protocol],
             vips=each.vips,
             options=pairs_of(options),
-            selection_fields=_BY_CLIENT if is_hashed else (),
+            selection_fields=_BY_CLIENT if service.affinity_timeout_s else (),
             external_ids=pairs_of({**ids, **record}),
         ),
     )
