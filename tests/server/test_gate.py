@@ -212,9 +212,10 @@ async def test_calls_are_capped_in_time_and_streams_are_not() -> None:
 
 @pytest.mark.asyncio
 async def test_a_client_that_leaves_cancels_its_handler() -> None:
-    gone = asyncio.Event()
+    begun, gone = asyncio.Event(), asyncio.Event()
 
     async def answer(request: Any, context: Any) -> None:
+        begun.set()
         try:
             await asyncio.sleep(3_600)
         finally:
@@ -223,6 +224,7 @@ async def test_a_client_that_leaves_cancels_its_handler() -> None:
     async with stand(answer) as at:
         watch = at.objects.Watch(object_service_pb2.WatchRequest())
         await watch.read()
+        await asyncio.wait_for(begun.wait(), 5)  # else the handler may end at its first answer, before it is asked
         watch.cancel()
         await asyncio.wait_for(gone.wait(), 5)
 
