@@ -315,4 +315,5 @@ def _header(question: Question, ends: Ends) -> dict[str, Any]:
         packet |= {"eth.mcast": True, "eth.bcast": is_broadcast, f"ip{family}.mcast": not is_broadcast}
     if question.protocol == "icmp":
         return packet | {"icmp": True, f"icmp{family}": True}
-    return packet | {question.protocol: True, f"{question.protocol}.dst": question.port}
+    packet[question.protocol] = True
+    return packet if question.port is None else packet | {f"{question.protocol}.dst": question.port}

@@ -10,7 +10,9 @@ from typing import Any
 from ovnk_core.terms.struct import Value
 
 Manifest = Mapping[str, Any]
-NONE, UNKNOWN = "<none>", "<unknown>"
+NONE, UNKNOWN, PENDING = "<none>", "<unknown>", "<pending>"
+WHY = "why it waits"
+"""A key that no manifest has: what a listing was told beside it."""
 
 
 class Column(Value, frozen=True, kw_only=True):
@@ -172,7 +174,7 @@ def _external_addresses(manifest: Manifest) -> str:
     found = [*given, *(at(manifest, "spec", "externalIPs") or ())]
     if _type(manifest) == "ExternalName":
         return _text("spec", "externalName")(manifest)
-    return ",".join(found) or ("<pending>" if _is_balanced(manifest) else NONE)
+    return ",".join(found) or (PENDING if _is_balanced(manifest) else NONE)
 
 
 def _is_balanced(manifest: Manifest) -> bool:
@@ -195,18 +197,19 @@ UNSET, SHOWN = "<unset>", 3
 """As kubectl writes what is not there; how many endpoints are listed before the rest is counted."""
 
 
-def _some(found: list[str], none: str) -> str:
+def some(found: list[str], none: str) -> str:
+    """The first few of a list; ``none`` where it is empty."""
     more = len(found) - SHOWN
     return ",".join(found[:SHOWN]) + (f" + {more} more..." if more > 0 else "") or none
 
 
 def _slice_ports(manifest: Manifest) -> str:
-    return _some([str(port.get("port") or "*") for port in at(manifest, "ports") or ()], UNSET)
+    return some([str(port.get("port") or "*") for port in at(manifest, "ports") or ()], UNSET)
 
 
 def _slice_endpoints(manifest: Manifest) -> str:
     found = at(manifest, "endpoints") or ()
-    return _some([address for each in found for address in each.get("addresses") or ()], UNSET)
+    return some([address for each in found for address in each.get("addresses") or ()], UNSET)
 
 
 def _endpoints(manifest: Manifest) -> str:
@@ -218,7 +221,7 @@ def _endpoints(manifest: Manifest) -> str:
             host = f"[{ip}]" if ":" in ip else ip
             ports = subset.get("ports") or ()
             found += [f"{host}:{port.get('port')}" for port in ports] if ports else [ip]
-    return _some(found, NONE)
+    return some(found, NONE)
 
 
 _MTU = ("spec", "defaultNetwork", "ovnKubernetesConfig", "mtu")
@@ -256,6 +259,7 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="EXTERNAL-IP", read=_external_addresses),
         Column(title="PORT(S)", read=_service_ports),
         Column(title="SELECTOR", read=_service_selector, is_wide=True),
+        Column(title="WAITING", read=_text(WHY), is_wide=True),
     ),
     "EndpointSlice": (
         Column(title="ADDRESSTYPE", read=_text("addressType")),
