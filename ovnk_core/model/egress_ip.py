@@ -6,7 +6,7 @@ decision (``EgressIPDecision``). Source: manual 15.9.2, 15.9.3.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address
@@ -20,6 +20,7 @@ UnassignedReason = Literal["NoNode", "Conflict", "Capacity", "Subnet", "Platform
 """``NoNode``: no node is labelled, Ready, reachable and not being drained. ``Conflict``: the address is a node's, or
 another object's. ``Capacity``: every node that could hold it holds another address of the object. ``Subnet``: it lies
 in no eligible node's primary subnet. ``Platform``: 15.9.1.1. ``Moving``: withdrawn, and not yet placed anew."""
+REASONS: tuple[UnassignedReason, ...] = get_args(UnassignedReason)
 
 
 class EgressIP(Declared, frozen=True, kw_only=True):
@@ -48,8 +49,9 @@ class UnassignedAddress(Value, frozen=True, kw_only=True, gc=False):
 
 class EgressIPDecision(Value, frozen=True, kw_only=True):
     """Where the addresses of one EgressIP are: each stands in exactly one of ``assignments`` and ``unassigned``, in the
-    object's order. ``leaving``: what was withdrawn from a node, but may still be in a northbound: these addresses are
-    ``Moving`` and may be placed only after the withdrawal is Programmed."""
+    object's order. ``leaving``: what was withdrawn from a node, but may still be in a northbound, in order of address:
+    nobody may place such an address before the withdrawal is Programmed. It may be one that the object names no more,
+    and the object may be gone: its decision then lasts as long as ``leaving`` does."""
 
     assignments: tuple[EgressAssignment, ...] = ()
     unassigned: tuple[UnassignedAddress, ...] = ()

@@ -28,6 +28,8 @@ EGRESS_FIREWALL = Table[NamespacedName, EgressFirewall]("egress_firewall")
 SERVICE = Table[NamespacedName, Service]("service")
 ENDPOINT_SLICE = Table[NamespacedName, EndpointSlice]("endpoint_slice")
 ENDPOINTS = Table[NamespacedName, Endpoints]("endpoints")
+EGRESS_IP = Table[NamespacedName, EgressIP]("egress_ip")
+NETWORK_ATTACHMENT = Table[NamespacedName, NetworkAttachmentDefinition]("network_attachment")
 INSTALL_DECISION = Table[NamespacedName, InstallDecision]("install_decision")
 """Under ``CLUSTER``; absent while the cluster has no node."""
 NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")

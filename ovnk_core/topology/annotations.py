@@ -20,10 +20,10 @@ from ovnk_core.model.decision import PodDecision
 from ovnk_core.model.node import Node
 from ovnk_core.model.tables import CLUSTER, NODE, NODE_DECISION, POD_DECISION, cluster_key
 from ovnk_core.nb.row import Pairs, pairs_of
-from ovnk_core.terms.address import Cidr, mac_of
+from ovnk_core.terms.address import Cidr, Family, mac_of
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, ROUTER_OFFSET, NodePlace
+from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, POD_MTU, ROUTER_OFFSET, NodePlace
 
 PREFIX = "k8s.ovn.org/"
 HAIRPIN_OFFSET = 5
@@ -46,10 +46,11 @@ TOLD: Mapping[str, Table[NamespacedName, Told]] = {"Node": NODE_TOLD, "Pod": POD
 """By kind of the object."""
 
 
-@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK), out=(NODE_TOLD,))
+@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK, POD_MTU), out=(NODE_TOLD,))
 def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
     """A node with a subnet -> what it is told. A Windows node has no Geneve tunnels."""
     network, decision, place = read(CLUSTER_NETWORK, CLUSTER), read(NODE_DECISION, key), read(NODE_PLACE, key)
+    mtu_bytes = read(POD_MTU, CLUSTER)
     if network is None or decision is None:
         return
     vxlan_port = network.hybrid.vxlan_port if network.hybrid else None
@@ -58,12 +59,12 @@ def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]
             annotations=_noted(_of_linux(place)),
             geneve_port=network.geneve_port,
             vxlan_port=vxlan_port,
-            mtu_bytes=network.mtu_bytes,
+            mtu_bytes=mtu_bytes,
         )
         yield NODE_TOLD.row(key, told)
     elif node.is_windows and decision.subnets:
         notes = {"hybrid-overlay-node-subnet": str(decision.subnets[0])}
-        yield NODE_TOLD.row(key, Told(annotations=_noted(notes), vxlan_port=vxlan_port, mtu_bytes=network.mtu_bytes))
+        yield NODE_TOLD.row(key, Told(annotations=_noted(notes), vxlan_port=vxlan_port, mtu_bytes=mtu_bytes))
 
 
 @rule(driver=POD_DECISION, reads=(NODE_DECISION, CLUSTER_NETWORK), out=(POD_TOLD,))
@@ -112,11 +113,17 @@ def _ways(
     """The gateways of a node's pods, and their routes as JSON: made once for all pods of the node."""
     routes = []
     for subnet in subnets:
-        family, gateway = subnet.family, str(subnet.at(ROUTER_OFFSET))
-        inside = [block for block in (*cluster, *service) if block.family == family]
-        inside += [MASQUERADE[family].at(HAIRPIN_OFFSET).host, JOIN[family]]
+        gateway = str(subnet.at(ROUTER_OFFSET))
+        inside = cluster_ranges((*cluster, *service), subnet.family)
         routes += [{"dest": str(block), "nextHop": gateway} for block in inside]
     return tuple(str(subnet.at(ROUTER_OFFSET)) for subnet in subnets), msgspec.Raw(msgspec.json.encode(routes))
+
+
+def cluster_ranges(networks: tuple[Cidr, ...], family: Family) -> tuple[Cidr, ...]:
+    """What a pod reaches by the cluster network whatever its default route: ``networks`` of the cluster and of
+    Services, itself through a Service, and gateways, in one family."""
+    inside = (block for block in networks if block.family == family)
+    return (*inside, MASQUERADE[family].at(HAIRPIN_OFFSET).host, JOIN[family])
 
 
 def _noted(notes: Mapping[str, Any]) -> Pairs:

@@ -3,7 +3,7 @@
 ``RandomCluster(seed)`` holds the manifests by reference; ``mutate`` makes one random edit, applies it to its own
 manifests and returns it. Pods come scheduled, unscheduled, completed, on the host network, on nodes that do not exist
 and in namespaces that nobody declares; nodes with and without annotations, gateways and second addresses. One cluster
-in four that has IPv4 is hybrid: the node ``WINDOWS`` is a Windows node.
+in four that has IPv4 is hybrid: the node ``WINDOWS`` is a Windows node. One in five has IPsec; nodes differ in MTU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from ovnk_core.model.decision import DnsDecision
+from ovnk_core.model.egress_ip import NodeHealth
 from ovnk_core.terms.name import ObjectRef
+from tests.kit.random_egress_ip import EgressIPMaker
 from tests.kit.random_firewall import DNS_NAMES, FirewallMaker
 from tests.kit.random_policy import (
     NAMESPACE_LABELS,
@@ -45,11 +47,14 @@ OVN = "k8s.ovn.org/"
 
 
 class Edit(NamedTuple):
-    """One step of a walk: manifests to put, references to delete, and DNS names whose answers changed."""
+    """One step of a walk: manifests to put, references to delete, DNS names whose answers changed, and what was heard
+    of nodes. ``is_programmed``: after it, the northbound confirms that withdrawn egress IPs are gone."""
 
     put: tuple[Manifest, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
     dns: Mapping[str, DnsDecision | None] = {}
+    health: Mapping[str, NodeHealth] = {}
+    is_programmed: bool = False
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:
@@ -73,6 +78,7 @@ class RandomCluster:
         pods: tuple[int, int] = (5, 60),
         policies: tuple[int, int] = (0, 25),
         services: tuple[int, int] = (0, 6),
+        has_egress_ips: bool = True,
         has_oddities: bool = True,
         is_pinned: bool = False,
     ) -> None:
@@ -80,13 +86,16 @@ class RandomCluster:
         drawn: Families = self.rng.choice(FAMILIES) if families is None else families
         self.families = drawn
         self.is_hybrid = seed % 4 == 1 and drawn != "v6" and not is_pinned
+        self.has_ipsec = seed % 5 == 2 and not is_pinned
         self.objects: dict[ObjectRef, Manifest] = {}
         self.graveyard: list[Manifest] = []
         self._made = 0
+        self.has_egress_ips = has_egress_ips
+        self.egress_ip_maker = EgressIPMaker(seed, lambda: self.numbers, is_pinned=is_pinned)
         self.policy_maker = PolicyMaker(self.rng, NAMESPACES, self.interesting_address)
         rng = self.rng
         self._put(self.network())
-        if self.is_hybrid:
+        if self.is_hybrid or self.has_ipsec:
             self._put(self.operator())
         for name in rng.sample(NODES, rng.randint(1, 4)):
             self._put(self.node(name))
@@ -108,6 +117,8 @@ class RandomCluster:
         for _ in range(rng.randint(*services)):
             for made in self._service_with_backends(self._fresh("svc")):
                 self._put(made)
+        for _ in range(self.egress_ip_maker.rng.randint(0, 4) if has_egress_ips else 0):
+            self._put(self.egress_ip_maker.egress_ip())
 
     # ------------------------------------------------------------------ the cluster
 
@@ -160,7 +171,9 @@ class RandomCluster:
         return _manifest("config.openshift.io/v1", "Network", "cluster", spec=spec)
 
     def operator(self) -> Manifest:
-        spec = {"defaultNetwork": {"ovnKubernetesConfig": {"hybridOverlayConfig": {"hybridClusterNetwork": [HYBRID]}}}}
+        config: dict[str, Any] = {"hybridOverlayConfig": {"hybridClusterNetwork": [HYBRID]}} if self.is_hybrid else {}
+        config |= {"ipsecConfig": {}} if self.has_ipsec else {}
+        spec = {"defaultNetwork": {"ovnKubernetesConfig": config}}
         return _manifest("operator.openshift.io/v1", "Network", "cluster", spec=spec)
 
     def node_addresses(self, name: str) -> list[str]:
@@ -188,6 +201,10 @@ class RandomCluster:
         if self.is_hybrid and name == WINDOWS:
             made["metadata"]["labels"]["kubernetes.io/os"] = "windows"
         made["metadata"]["annotations"] = {f"{OVN}{key}": value for key, value in notes.items()}
+        if mtu := (None, "9000", "1600")[(self.seed + NODES.index(name)) % 3]:
+            made["metadata"]["annotations"]["ovnk.dev/node-mtu"] = mtu
+        if self.has_egress_ips:
+            self.egress_ip_maker.mark(made)
         return made
 
     def _gateway(self, name: str, addresses: list[str]) -> dict[str, Any]:
@@ -317,6 +334,8 @@ class RandomCluster:
             self._again,
         )
         edit = self.rng.choice(kinds)()
+        if self.has_egress_ips:
+            edit = self._egress(edit)
         for ref in edit.delete:
             self.graveyard.append(self.objects.pop(ref))
         for manifest in edit.put:
@@ -326,6 +345,23 @@ class RandomCluster:
             if decision is not None:
                 self.dns[name] = decision
         return edit
+
+    def _egress(self, edit: Edit) -> Edit:
+        """Now and then something about egress IPs instead, and most of the time the northbound keeps up."""
+        maker = self.egress_ip_maker
+        nodes = sorted(ref.name for ref in self.objects if ref.kind == "Node")
+        if maker.chance(0.06):
+            edit = Edit(put=(maker.egress_ip(),))
+        elif maker.chance(0.02):
+            refs = sorted(ref for ref in self.objects if ref.kind == "EgressIP")
+            edit = Edit(delete=(maker.rng.choice(refs),)) if refs else edit
+        elif nodes and maker.chance(0.05):
+            node = copy.deepcopy(self.objects[ObjectRef("Node", "", maker.rng.choice(nodes))])
+            maker.mark(node)
+            edit = Edit(put=(node,))
+        if nodes and maker.chance(0.08) and not self.is_pinned:
+            edit = edit._replace(health={maker.rng.choice(nodes): maker.health()})
+        return edit._replace(is_programmed=maker.chance(0.6) and not self.is_pinned)
 
     def reconfigure(self) -> Edit:
         """The rarest edit: other address families for the whole cluster; nodes get addresses to match."""

@@ -21,6 +21,7 @@ import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 from ovnk_api.v1 import (
     dns_service_pb2_grpc,
+    egress_ip_service_pb2_grpc,
     event_service_pb2_grpc,
     meta_pb2,
     northbound_service_pb2_grpc,
@@ -34,6 +35,7 @@ from ovnk_api.v1 import (
 from ovnk_server.access import Policy, Verb
 from ovnk_server.interceptor import Gate
 from ovnk_server.services.dns import DnsService
+from ovnk_server.services.egress_ip import EgressIPService
 from ovnk_server.services.event import EventService
 from ovnk_server.services.northbound import NorthboundService
 from ovnk_server.services.object import ObjectService
@@ -101,6 +103,7 @@ class Api(NamedTuple):
     trace: Any
     dns: Any
     outputs: Any
+    egress_ips: Any
     gate: Gate
 
     def ruled(self, policy: Policy) -> None:
@@ -125,6 +128,7 @@ class Stand:
             (trace_service_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(keeper)),
             (dns_service_pb2_grpc.add_DnsServiceServicer_to_server, DnsService(keeper)),
             (output_service_pb2_grpc.add_OutputServiceServicer_to_server, OutputService(keeper)),
+            (egress_ip_service_pb2_grpc.add_EgressIPServiceServicer_to_server, EgressIPService(keeper)),
         )
 
     async def caller(self, identity: str = "local", policy: Policy | None = None) -> Api:
@@ -151,6 +155,7 @@ class Stand:
             trace=trace_service_pb2_grpc.TraceServiceStub(channel),
             dns=dns_service_pb2_grpc.DnsServiceStub(channel),
             outputs=output_service_pb2_grpc.OutputServiceStub(channel),
+            egress_ips=egress_ip_service_pb2_grpc.EgressIPServiceStub(channel),
             gate=gate,
         )
 

@@ -13,6 +13,7 @@ SERVICE = "svc:"
 """What the name of a Service as the end of a packet begins with."""
 TYPES = (
     "egressfirewalls",
+    "egressips",
     "endpoints",
     "endpointslices",
     "infrastructures",

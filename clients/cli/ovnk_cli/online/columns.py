@@ -116,6 +116,12 @@ def _subnets(manifest: Manifest) -> str:
     return ",".join(found) if isinstance(found, list) else str(found)
 
 
+def plug_in(manifest: Manifest) -> str:
+    """Type of a NetworkAttachmentDefinition's configuration; empty where it is a list, or not in the object."""
+    config = json.loads(at(manifest, "spec", "config") or "{}")
+    return str(config.get("type") or "")
+
+
 def _selector(manifest: Manifest) -> str:
     found = at(manifest, "spec", "podSelector") or {}
     words = [f"{key}={value}" for key, value in sorted((found.get("matchLabels") or {}).items())]
@@ -263,4 +269,5 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="ENDPOINTS", read=_slice_endpoints),
     ),
     "Endpoints": (Column(title="ENDPOINTS", read=_endpoints),),
+    "NetworkAttachmentDefinition": (Column(title="PLUG-IN", read=plug_in),),
 }

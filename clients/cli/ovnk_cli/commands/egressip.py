@@ -1,0 +1,75 @@
+"""``ovnk egressip``: which node holds which egress IP of the objects of files, and why some are on none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ovnk_cli.inputs import Input, offline
+from ovnk_cli.options import input_options, northbound_options, output_option
+from ovnk_cli.output import emit, table
+from ovnk_core.cluster import Cluster
+from ovnk_core.model.egress_ip_manifest import assignments, unassigned
+from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION
+
+
+@click.command()
+@input_options()
+@northbound_options(is_required=False)
+@click.option("--rebalance", is_flag=True, help="Spread the addresses evenly over the nodes first, with few moves.")
+@output_option("table", "wide", "json", "yaml", "name")
+def egressip(rebalance: bool, output: str, **given: Any) -> None:
+    """Which node holds which egress IP, and why an address is on none.
+
+    What is on record stays where it is; an address that has to move is shown where it will be once the northbound no
+    longer holds it on its old node.
+    """
+    found = offline(Input(**given))
+    if rebalance:
+        found.cluster.rebalance()
+        found.cluster.withdrawn(found.cluster.leaving)
+    document = _document(found.cluster)
+    if output in ("json", "yaml"):
+        emit(document, output)
+    elif output == "name":
+        for each in document["egressips"]:
+            click.echo(f"egressip.k8s.ovn.org/{each['name']}")
+    else:
+        _show(document, is_wide=output == "wide")
+    raise click.exceptions.Exit(found.exit_code)
+
+
+def _document(cluster: Cluster) -> dict[str, Any]:
+    decided, loads = cluster.engine.rows(EGRESS_IP_DECISION), cluster.egress_loads
+    return {
+        "egressips": [
+            {
+                "name": key.name,
+                "assignments": assignments(decided[key].assignments),
+                "unassigned": unassigned(decided[key].unassigned),
+            }
+            for key in sorted(cluster.engine.rows(EGRESS_IP))
+        ],
+        "nodes": [
+            {"name": key.name, "assignable": key.name in loads, "load": loads.get(key.name, 0)}
+            for key in sorted(cluster.objects("Node"))
+        ],
+    }
+
+
+def _show(document: dict[str, Any], *, is_wide: bool) -> None:
+    """A line for each address; wide: with the reason in full, and then the nodes."""
+    rows: list[list[object]] = []
+    for each in document["egressips"]:
+        rows += [[each["name"], one["egressIP"], one["node"], "-", "-"] for one in each["assignments"]]
+        rows += [[each["name"], one["egressIP"], "-", one["reason"], one["message"]] for one in each["unassigned"]]
+    columns = 5 if is_wide else 4
+    table(["NAME", "EGRESSIP", "NODE", "REASON", "MESSAGE"][:columns], (row[:columns] for row in rows))
+    if is_wide:
+        click.echo()
+        nodes = document["nodes"]
+        table(
+            ["NODE", "ASSIGNABLE", "LOAD"],
+            ([each["name"], "yes" if each["assignable"] else "no", each["load"]] for each in nodes),
+        )

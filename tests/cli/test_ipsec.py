@@ -1,0 +1,60 @@
+"""``ovnk ipsec``: an authority in a folder, a node's certificate, and their state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from ovnk_core.certificates.signing import make_request
+from tests.cli.command import ovnk
+from tests.kit import manifest as m
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def test_ca_sign_and_status(tmp_path: Path) -> None:
+    folder, files, request = str(tmp_path / "ca"), tmp_path / "nodes.yaml", tmp_path / "n1.csr"
+    files.write_text(yaml.safe_dump(m.node("n1", {"node-chassis-id": "chassis-1"})))
+    request.write_bytes(make_request("chassis-1", KEY))
+    assert ovnk("ipsec", "status", "--folder", folder).code == 1, "there is no authority"
+    made = ovnk("ipsec", "ca", "--folder", folder)
+    assert made.code == 0, made.err
+    signed = ovnk("ipsec", "sign", "n1", "--folder", folder, "-f", str(files), "--request", str(request))
+    assert signed.code == 0, signed.err
+    issuer = x509.load_pem_x509_certificate(made.out.encode())
+    x509.load_pem_x509_certificate(signed.out.encode()).verify_directly_issued_by(issuer)
+    shown = ovnk("ipsec", "status", "--folder", folder, "-o", "json")
+    document = shown.json("ipsec")
+    assert shown.code == 0
+    expected = {"algorithm": "AES-GCM-16-256", "icv_bytes": 16, "key_bits": 256, "mode": "Transport"}
+    assert document["cipher"] == expected
+    assert [(each["node"], each["subject"], each["state"]) for each in document["nodes"]] == [
+        ("n1", "chassis-1", "valid")
+    ]
+    assert [each["signing"] for each in document["authorities"]] == [True]
+    assert yaml.safe_load(ovnk("ipsec", "status", "--folder", folder, "-o", "yaml").out) == document
+    assert "node/n1" in ovnk("ipsec", "status", "--folder", folder, "-o", "name").out.splitlines()
+    assert "signing" in ovnk("ipsec", "status", "--folder", folder).out
+    rotated = json.loads(ovnk("ipsec", "ca", "--rotate", "--folder", folder, "-o", "json").out)
+    assert [each["signing"] for each in rotated["authorities"]] == [True, False]
+
+
+def test_refused_and_misused(tmp_path: Path) -> None:
+    folder, files, request = str(tmp_path / "ca"), tmp_path / "nodes.yaml", tmp_path / "n1.csr"
+    files.write_text(yaml.safe_dump(m.node("n1")))
+    request.write_bytes(make_request("chassis-9", KEY))
+    given = ("--folder", folder, "-f", str(files), "--request", str(request))
+    other = ovnk("ipsec", "sign", "n1", *given)
+    assert (other.code, other.out) == (1, "")
+    assert "its subject must be the common name n1, the node's chassis id" in other.err
+    unknown = ovnk("ipsec", "sign", "n7", *given)
+    assert (unknown.code, "certificates are for known nodes only" in unknown.err) == (1, True)
+    missing = ovnk("ipsec", "sign", "n1", *given[:-1], str(tmp_path / "none"))
+    assert missing.code == 2
+    (key,) = (tmp_path / "ca").glob("authority-*.pem")
+    key.chmod(0o644)
+    assert "chmod 0600" in ovnk("ipsec", "ca", "--folder", folder).err

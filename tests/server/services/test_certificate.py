@@ -1,0 +1,155 @@
+"""CertificateService: known nodes get certificates, nobody else does, and the authority's key stays where it is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+from ovnk_api.v1 import certificate_service_pb2 as pb
+from ovnk_api.v1 import certificate_service_pb2_grpc
+from ovnk_server.audit import refs_of
+from ovnk_server.authorisation import Rule, RulePolicy
+from ovnk_server.methods import method_of
+from ovnk_server.services.certificate import CertificateService
+
+from ovnk_core.certificates.signing import SIGNER, USAGE, make_request
+from ovnk_core.keeper.proposal import Put
+from tests.kit import manifest as m
+from tests.kit.hybrid import operator
+from tests.kit.served import Api, Stand, served
+
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+async def opened(stand: Stand, folder: str, clock: Clock | None = None) -> None:
+    made = CertificateService(stand.keeper, folder, clock or Clock())
+    stand.services = (
+        *stand.services,
+        (certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server, made),
+    )
+    node = m.node("n1", {"node-chassis-id": "chassis-1"})
+    puts = [Put(manifest=each) for each in (operator({"ipsecConfig": {}}), node, m.node("n2", address="192.0.2.2"))]
+    await stand.keeper.commit(stand.keeper.request(puts))
+
+
+def stub(api: Api) -> Any:
+    return certificate_service_pb2_grpc.CertificateServiceStub(api.channel)
+
+
+def asked(node: str = "n1", chassis: str = "chassis-1", **fields: Any) -> pb.SignCertificateRequest:
+    given = {"signer_name": SIGNER, "usages": [USAGE], "signing_request": make_request(chassis, KEY).decode()}
+    return pb.SignCertificateRequest(node=node, **(given | fields))
+
+
+async def code_of(call: Any) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as failure:
+        await call
+    return failure.value.code(), failure.value.details() or ""
+
+
+@pytest.mark.asyncio
+async def test_a_known_node_is_signed_for_and_shown(tmp_path: Path) -> None:
+    async with served() as stand:
+        await opened(stand, str(tmp_path / "ca"))
+        calls = stub(await stand.caller())
+        signed = await calls.SignCertificate(asked())
+        made = x509.load_pem_x509_certificate(signed.certificate.encode())
+        made.verify_directly_issued_by(x509.load_pem_x509_certificate(signed.bundle.encode()))
+        assert (signed.status.node, signed.status.subject) == ("n1", "chassis-1")
+        found = await calls.GetCertificateStatus(pb.GetCertificateStatusRequest())
+        assert (found.is_enabled, found.cipher.cipher, list(found.missing_nodes)) == (True, "AES-GCM-16-256", ["n2"])
+        assert [each.node for each in found.nodes] == ["n1"]
+        assert (await calls.GetAuthority(pb.GetAuthorityRequest())).bundle == signed.bundle
+        await calls.SignCertificate(asked("n2", "n2"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (asked(chassis="n2"), "must be the common name chassis-1"),
+        (asked("n3"), "no such node"),
+        (asked("../n1"), "no such node"),
+        (asked(usages=["client auth"]), "must be ipsec tunnel alone"),
+        (asked(signer_name=""), "must be network.openshift.io/signer"),
+        (asked(signing_request="garbage"), "is no signing request"),
+    ],
+)
+async def test_refused(tmp_path: Path, request_: pb.SignCertificateRequest, reason: str) -> None:
+    async with served() as stand:
+        await opened(stand, str(tmp_path / "ca"))
+        code, text = await code_of(stub(await stand.caller()).SignCertificate(request_))
+        assert (code, reason in text) == (grpc.StatusCode.INVALID_ARGUMENT, True), text
+        assert not list((tmp_path / "ca").glob("*.crt"))
+
+
+@pytest.mark.asyncio
+async def test_who_may_do_what(tmp_path: Path) -> None:
+    async with served() as stand:
+        await opened(stand, str(tmp_path / "ca"))
+        reader = RulePolicy((Rule(identities=("local",), verbs=("get", "list"), kinds=("Node",)),))
+        calls = stub(await stand.caller(policy=reader))
+        assert (await calls.GetAuthority(pb.GetAuthorityRequest())).bundle
+        await calls.GetCertificateStatus(pb.GetCertificateStatusRequest())
+        for call in (calls.SignCertificate(asked()), calls.RotateAuthority(pb.RotateAuthorityRequest())):
+            assert (await code_of(call))[0] == grpc.StatusCode.PERMISSION_DENIED
+        signer = RulePolicy((Rule(identities=("local",), verbs=("sign",), kinds=("Node",)),))
+        calls = stub(await stand.caller(policy=signer))
+        assert (await calls.SignCertificate(asked())).certificate
+        for call in (
+            calls.GetAuthority(pb.GetAuthorityRequest()),
+            calls.GetCertificateStatus(pb.GetCertificateStatusRequest()),
+        ):
+            assert (await code_of(call))[0] == grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.asyncio
+async def test_successors_come_in_time_and_on_request(tmp_path: Path) -> None:
+    clock = Clock()
+    async with served() as stand:
+        await opened(stand, str(tmp_path / "ca"), clock)
+        calls = stub(await stand.caller())
+        await calls.GetAuthority(pb.GetAuthorityRequest())
+        clock.now += timedelta(days=5 * 365)
+        found = await calls.GetAuthority(pb.GetAuthorityRequest())
+        assert [each.is_signing for each in found.authorities] == [True, False]
+        code, text = await code_of(calls.RotateAuthority(pb.RotateAuthorityRequest()))
+        assert (code, "not signing yet" in text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+        clock.now += timedelta(days=90)
+        rotated = await calls.RotateAuthority(pb.RotateAuthorityRequest())
+        assert [each.is_signing for each in rotated.authorities] == [False, True, False]
+
+
+@pytest.mark.asyncio
+async def test_a_folder_that_cannot_be_used_tells_no_path(tmp_path: Path) -> None:
+    async with served() as stand:
+        await opened(stand, "")
+        code, text = await code_of(stub(await stand.caller()).GetAuthority(pb.GetAuthorityRequest()))
+        assert (code, "certificates.folder" in text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    (tmp_path / "ca").mkdir(mode=0o755)
+    async with served() as stand:
+        await opened(stand, str(tmp_path / "ca"))
+        code, text = await code_of(stub(await stand.caller()).GetAuthority(pb.GetAuthorityRequest()))
+        assert (code, str(tmp_path) in text) == (grpc.StatusCode.UNAVAILABLE, False)
+
+
+def test_signing_and_rotating_are_changes_for_the_audit() -> None:
+    for name, is_change in (("SignCertificate", True), ("RotateAuthority", True), ("GetAuthority", False)):
+        found = method_of(f"/ovnk_api.v1.CertificateService/{name}", is_stream=False)
+        assert (found.is_change, found.needs_rule) == (is_change, True)
+    assert list(refs_of(asked())) == ["Node/n1"]
