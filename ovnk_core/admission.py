@@ -13,7 +13,8 @@ from ovnk_core.engine.engine import Engine
 from ovnk_core.errors import LimitError, ObjectError, SchemaError
 from ovnk_core.ingest.installation import installation_errors, mtu_errors
 from ovnk_core.ingest.outcome import Item
-from ovnk_core.ingest.parse_network import network_conflicts
+from ovnk_core.ingest.parse_network import OPERATOR_PART, network_conflicts
+from ovnk_core.ingest.position import Path, path_text
 from ovnk_core.model.cluster import ClusterNetwork, Infrastructure, NetworkOperator, effective_network
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
 from ovnk_core.model.node import Node
@@ -35,9 +36,7 @@ NETWORK_KINDS = ("Network", "NetworkOperator")
 def inadmissible(engine: Engine, put: Iterable[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
     """Why objects cannot be accepted here; nothing about those that can."""
     put = tuple(put)
-    networks = [item for item in put if item.ref.kind in NETWORK_KINDS]
-    conflicts = _contradictions(engine, networks) if networks else ()
-    found: dict[ObjectRef, tuple[ObjectError, ...]] = {item.ref: conflicts for item in networks if conflicts}
+    found = _contradictions(engine, [item for item in put if item.ref.kind in NETWORK_KINDS])
     found |= _unfit(engine, put)
     for ref, errors in _too_large(engine, put).items():
         found[ref] = (*found.get(ref, ()), *errors)
@@ -92,13 +91,32 @@ def _too_large(engine: Engine, put: tuple[Item, ...]) -> dict[ObjectRef, tuple[O
     return found
 
 
-def _contradictions(engine: Engine, touched: list[Item]) -> tuple[ObjectError, ...]:
-    edits: Edits = {}
-    for item in touched:
-        edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
-    source = str(touched[0].source)
-    conflicts = network_conflicts(network_after(engine, edits))
-    return tuple(LimitError(conflict, kind="Network", name="cluster", source=source) for conflict in conflicts)
+def _contradictions(engine: Engine, touched: list[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+    """Why Networks cannot be in force together. Of two that come together the one that states what is at fault is
+    refused, and the other one only if it contradicts what stays in force."""
+    found: dict[ObjectRef, tuple[ObjectError, ...]] = {}
+    while touched:
+        edits: Edits = {}
+        for item in touched:
+            edits.setdefault(OBJECT_TABLES[item.ref.kind], {})[item.ref.key] = item.value
+        conflicts = network_conflicts(network_after(engine, edits))
+        if not conflicts:
+            break
+        for path, reason in conflicts:
+            item = _stating(path, touched)
+            error = LimitError(
+                reason, kind="Network", name="cluster", path=path_text(path), source=item.source.at(*path)
+            )
+            found[item.ref] = (*found.get(item.ref, ()), error)
+        touched = [item for item in touched if item.ref not in found]
+    return found
+
+
+def _stating(path: Path, touched: list[Item]) -> Item:
+    """Whose a field of the merged configuration is: config.openshift.io states the ranges where it states any."""
+    is_operators = path[: len(OPERATOR_PART)] == OPERATOR_PART
+    states = {isinstance(item.value, NetworkOperator): item for item in touched}
+    return states.get(is_operators) or touched[0]
 
 
 def _unanswerable(item: Item, firewall: EgressFirewall) -> tuple[ObjectError, ...]:

@@ -102,12 +102,18 @@ class ObjectError(OvnkError):
             mentions=self.mentions,
         )
 
-    def __str__(self) -> str:
-        what = " ".join(part for part in (self.kind, self.name, self.path) if part)
-        head = "".join(f"{part}: " for part in (self.source, what) if part)
+    @property
+    def text(self) -> str:
+        """What is wrong where and what to do, without whose fault it is."""
+        return self._told(self.path)
+
+    def _told(self, *head: str) -> str:
         got = f" (got {self.value})" if self.value else ""
         fix = f"; {self.fix}" if self.fix else ""
-        return f"{head}{self.reason}{got}{fix}"
+        return "".join(f"{part}: " for part in head if part) + f"{self.reason}{got}{fix}"
+
+    def __str__(self) -> str:
+        return self._told(self.source, " ".join(part for part in (self.kind, self.name, self.path) if part))
 
 
 class SchemaError(ObjectError):

@@ -109,6 +109,7 @@ class NodeAllocator:
             f"no IPv{family} subnet is left in {where}",
             kind="Node",
             name=node.name,
+            path=f'metadata.annotations["{_annotation(node)}"]',
             fix="remove nodes" if node.is_windows else "add a clusterNetwork entry or remove nodes",
         )
 

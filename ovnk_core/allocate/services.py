@@ -24,6 +24,7 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Transport
 
 Changes = dict[NamespacedName, ServiceDecision | None]
+_INGRESS = "status.loadBalancer.ingress"
 
 
 class Front(NamedTuple):
@@ -176,7 +177,8 @@ class ServiceAllocator:
         yield from addresses.values()
         reached = [claim for claim in addresses.values() if isinstance(claim.thing, Address)]
         reached += [_Claim(each, f"spec.externalIPs[{at}]") for at, each in enumerate(service.external_ips)]
-        reached += [_Claim(each, "status.loadBalancer.ingress") for each in service.load_balancer_ips]
+        given_by = enumerate(service.load_balancer_ips)
+        reached += [_Claim(each, f"{_INGRESS}[{at}].ip") for at, each in given_by]
         given = {(each.protocol, each.port): each.node_port for each in recorded.node_ports}
         for index, port in enumerate(service.ports):
             for claim in reached:
@@ -369,7 +371,11 @@ def _fault(
 
 
 def _taken(service: Service, claim: _Claim, holder: NamespacedName) -> ObjectError:
-    fix = "choose another, or remove it to have one given out" if "IPs" not in claim.path else "choose another"
+    fix = "choose another, or remove it to have one given out"
+    if claim.path.startswith(_INGRESS):
+        fix = "choose another port, or have the load balancer give another address"
+    elif claim.path.startswith("spec.externalIPs"):
+        fix = "choose another address or port"
     other = Mention("Service", holder.namespace, holder.name)
     path, reason = claim.path or "spec.clusterIP", f"is already held by {other.text}"
     return _fault(service, path, reason, str(claim.thing), fix, (other,))

@@ -25,7 +25,7 @@ from ovnk_core.model.tables import (
     cluster_key,
 )
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import POD_MTU, SETTINGS, assumptions, not_hosts, uplink_mtu
+from ovnk_core.topology.place import POD_MTU, SETTINGS, assumptions, not_hosts, other_subnets, uplink_mtu
 
 SHOWN = 3
 
@@ -86,9 +86,8 @@ def _mtu(cluster: Cluster) -> Iterator[str]:
 def _nodes(cluster: Cluster) -> Iterator[str]:
     by_text: dict[str, list[str]] = {}
     for key, node in sorted(cluster.engine.rows(NODE).items()):
-        if node.is_windows:
-            continue
-        for text in (*assumptions(node), *not_hosts(node, cluster.network)):
+        told = () if node.is_windows else (*assumptions(node), *not_hosts(node, cluster.network))
+        for text in (*told, *other_subnets(node, cluster.network)):
             by_text.setdefault(text, []).append(key.name)
     for text, names in by_text.items():
         yield f"{_some('node', names)}: {text}"

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from ovnk_core.errors import LimitError, Mention, ObjectError
 from ovnk_core.ingest.position import Path, SourceMap, path_text
-from ovnk_core.model.cluster import IPSEC_BYTES, OVERLAY_BYTES, ClusterNetwork, InstallDecision, NetworkOperator
+from ovnk_core.model.cluster import (
+    IPSEC_BYTES,
+    OVERLAY_BYTES,
+    ClusterNetwork,
+    HybridOverlay,
+    InstallDecision,
+    NetworkOperator,
+)
 
 VSPHERE = "VSphere"
 _OVN: Path = ("spec", "defaultNetwork", "ovnKubernetesConfig")
@@ -74,9 +81,19 @@ def _changed(operator: NetworkOperator, installed: InstallDecision | None) -> It
         yield _HYBRID, reason, "", "remove it, or install another cluster with it"
         return
     what = "removed" if operator.hybrid is None else "changed"
-    blocks = ", ".join(f"{entry.cidr} hostPrefix {entry.host_prefix_bits}" for entry in installed.hybrid.entries)
     reason = f"hybrid networking is configured during the installation of the cluster and cannot be {what} later"
-    yield _HYBRID, reason, "", f"write what was installed: {blocks}, VXLAN port {installed.hybrid.vxlan_port}"
+    fix = f"write what was installed: {_ranges(installed.hybrid)}, VXLAN port {installed.hybrid.vxlan_port}"
+    if operator.hybrid is None:
+        yield _HYBRID, reason, "", fix
+        return
+    if operator.hybrid.entries != installed.hybrid.entries:
+        yield (*_HYBRID, "hybridClusterNetwork"), reason, _ranges(operator.hybrid), fix
+    if operator.hybrid.vxlan_port != installed.hybrid.vxlan_port:
+        yield (*_HYBRID, "hybridOverlayVXLANPort"), reason, str(operator.hybrid.vxlan_port), fix
+
+
+def _ranges(hybrid: HybridOverlay) -> str:
+    return ", ".join(f"{entry.cidr} hostPrefix {entry.host_prefix_bits}" for entry in hybrid.entries)
 
 
 def _misplaced(operator: NetworkOperator, platform: str) -> Iterator[Fault]:

@@ -18,10 +18,11 @@ from ovnk_core.ingest.outcome import Item, Refused, Skipped, Warning
 from ovnk_core.ingest.parse_egress_firewall import blocked, parse_egress_firewall
 from ovnk_core.ingest.parse_egress_ip import parse_egress_ip
 from ovnk_core.ingest.parse_endpoints import parse_endpoint_slice, parse_endpoints
+from ovnk_core.ingest.parse_namespace import parse_namespace
 from ovnk_core.ingest.parse_network import parse_infrastructure, parse_network, parse_network_operator
 from ovnk_core.ingest.parse_network_attachment import parse_network_attachment
 from ovnk_core.ingest.parse_node import parse_node
-from ovnk_core.ingest.parse_pod import MULTICAST, parse_namespace, parse_pod
+from ovnk_core.ingest.parse_pod import parse_pod
 from ovnk_core.ingest.parse_policy import parse_policy, stand_in
 from ovnk_core.ingest.parse_service import parse_service
 from ovnk_core.ingest.position import Path, Positions
@@ -30,6 +31,7 @@ from ovnk_core.ingest.text import NAME_LENGTH, printable
 from ovnk_core.ingest.yaml_reader import Document, Problem, Unreadable
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_firewall import EgressFirewall
+from ovnk_core.model.namespace import MULTICAST
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.object import Declared, Kind
 from ovnk_core.terms.name import ObjectRef
@@ -60,9 +62,11 @@ class KindRule(Value, frozen=True, kw_only=True):
 _CONFIG, _OPERATOR = "config.openshift.io", "operator.openshift.io"
 _POLICY, _OVN, _DISCOVERY = "networking.k8s.io", "k8s.ovn.org", "discovery.k8s.io"
 KIND_RULES: dict[tuple[str, str], KindRule] = {
-    (_CONFIG, "Network"): KindRule(kind="Network", version="v1", parse=parse_network, is_singleton=True),
+    (_CONFIG, "Network"): KindRule(
+        kind="Network", version="v1", parse=parse_network, is_singleton=True, keeps_parts=True
+    ),
     (_OPERATOR, "Network"): KindRule(
-        kind="NetworkOperator", version="v1", parse=parse_network_operator, is_singleton=True
+        kind="NetworkOperator", version="v1", parse=parse_network_operator, is_singleton=True, keeps_parts=True
     ),
     (_CONFIG, "Infrastructure"): KindRule(
         kind="Infrastructure", version="v1", parse=parse_infrastructure, is_singleton=True

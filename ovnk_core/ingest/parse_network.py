@@ -8,6 +8,7 @@ Source: the cluster network operator's validation; ranges reserved by OVN-Kubern
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from ovnk_core.errors import LimitError
@@ -36,10 +37,27 @@ MTU_BOUNDS, IPV6_MTU_MIN = (576, 65536), 1280
 _SPEC: Path = ("spec",)
 _CLUSTER: Path = ("spec", "clusterNetwork")
 _SERVICE: Path = ("spec", "serviceNetwork")
-_OVN: Path = ("spec", "defaultNetwork", "ovnKubernetesConfig")
+OPERATOR_PART: Path = ("spec", "defaultNetwork")
+_OVN: Path = (*OPERATOR_PART, "ovnKubernetesConfig")
 _HYBRID: Path = (*_OVN, "hybridOverlayConfig")
 _HYBRID_CLUSTER: Path = (*_HYBRID, "hybridClusterNetwork")
 _INTERNAL_SUBNETS = ("v4InternalSubnet", "v6InternalSubnet")
+_OVN_SETTINGS = frozenset(
+    {
+        "mtu",
+        "genevePort",
+        "hybridOverlayConfig",
+        "ipsecConfig",
+        "policyAuditConfig",
+        "gatewayConfig",
+        "egressIPConfig",
+        "ipv4",
+        "ipv6",
+        "routeAdvertisements",
+        *_INTERNAL_SUBNETS,
+    }
+)
+_HYBRID_SETTINGS = frozenset({"hybridClusterNetwork", "hybridOverlayVXLANPort"})
 NamedRange = tuple[Path, str, Cidr]
 
 
@@ -105,13 +123,15 @@ def parse_infrastructure(report: Report, raw: Mapping[str, Any], meta: Metadata)
     return Infrastructure(name=meta.name, uid=meta.uid, created=meta.created, platform=platform)
 
 
-def network_conflicts(network: ClusterNetwork) -> tuple[str, ...]:
-    """What is wrong with a merged configuration: overlaps, families or prefixes that differ, an MTU too small."""
-    problems = [reason for _, reason in _conflicts(network.entries, network.service, network.hybrid)]
+def network_conflicts(network: ClusterNetwork) -> tuple[tuple[Path, str], ...]:
+    """(path, reason) of what is wrong with a merged configuration: overlaps, families or prefixes that differ, an MTU
+    too small. Paths that begin with ``OPERATOR_PART`` are in operator.openshift.io Network, others in either."""
+    problems = list(_conflicts(network.entries, network.service, network.hybrid))
     if network.hybrid and network.hybrid.vxlan_port == network.geneve_port:
-        problems.append(f"the Geneve and the VXLAN port must differ (both are {network.geneve_port})")
+        reason = f"the Geneve and the VXLAN port must differ (both are {network.geneve_port})"
+        problems.append(((*_OVN, "genevePort"), reason))
     if network.mtu_bytes is not None and network.mtu_bytes < IPV6_MTU_MIN and 6 in network.families:
-        problems.append(f"the MTU {network.mtu_bytes} must be at least {IPV6_MTU_MIN} with IPv6")
+        problems.append(((*_OVN, "mtu"), f"the MTU {network.mtu_bytes} must be at least {IPV6_MTU_MIN} with IPv6"))
     return tuple(problems)
 
 
@@ -165,6 +185,7 @@ def parse_hybrid(
         return None
     at: Path = (*path, "hybridOverlayConfig")
     raw = report.mapping(owner, path, "hybridOverlayConfig")
+    _warn_unknown(report, raw, at, _HYBRID_SETTINGS)
     values = report.items(raw, at, "hybridClusterNetwork")
     if not values and not report.touches((*at, "hybridClusterNetwork")):
         reason = "missing: Windows nodes would have no subnets"
@@ -236,7 +257,7 @@ def _conflicts(
     if cluster_families and service_families and cluster_families != service_families:
         yield _SERVICE, f"families differ: {_families(cluster_families)} and {_families(service_families)}"
     if hybrid is not None and cluster_families == {6}:
-        yield _HYBRID, "the hybrid overlay is IPv4 only, and clusterNetwork is not"
+        yield _HYBRID, "the hybrid overlay is IPv4 only, and clusterNetwork is not: remove it, or add an IPv4 range"
     yield from _unequal_prefixes(entries)
 
 
@@ -259,13 +280,15 @@ def _families(found: Iterable[int]) -> str:
 
 
 def _overlaps(ranges: Iterable[NamedRange]) -> Iterator[tuple[Path, str]]:
-    """Every range that overlaps an earlier one in address order; prefixes either nest or are apart."""
+    """Every two ranges that overlap; prefixes either nest or are apart."""
     open_range: NamedRange | None = None
     for path, name, cidr in sorted(ranges, key=lambda entry: (entry[2].family, entry[2].value, entry[2].prefix)):
-        if open_range is not None and open_range[2].overlaps(cidr):
-            yield path or open_range[0], f"{name} ({cidr}) overlaps {open_range[1]} ({open_range[2]})"
-        else:
+        if open_range is None or not open_range[2].overlaps(cidr):
             open_range = (path, name, cidr)
+            continue
+        # At fault is what is deeper in the manifest: the addition, and never a range that nobody wrote.
+        other, own = sorted((open_range, (path, name, cidr)), key=lambda each: len(each[0]))
+        yield own[0], f"{own[1]} ({own[2]}) overlaps {other[1]} ({other[2]}): write a range that nothing else uses"
 
 
 def _network_type(report: Report, owner: Mapping[str, Any], path: Path, key: str) -> str:
@@ -281,6 +304,7 @@ def _network_type(report: Report, owner: Mapping[str, Any], path: Path, key: str
 
 def _warn_unbuilt(report: Report, ovn: Mapping[str, Any]) -> None:
     """Settings that would change addresses or paths and are not built: said, not swallowed."""
+    _warn_unknown(report, ovn, _OVN, _OVN_SETTINGS)
     gateway = ovn.get("gatewayConfig")
     if isinstance(gateway, dict) and gateway.get("routingViaHost"):
         report.warn((*_OVN, "gatewayConfig", "routingViaHost"), "only shared gateway mode is built")
@@ -291,3 +315,12 @@ def _warn_unbuilt(report: Report, ovn: Mapping[str, Any]) -> None:
         inner = ovn.get(family)
         if isinstance(inner, dict) and any(inner.values()):
             report.warn((*_OVN, family), "is not supported, the default join and transit ranges are used")
+
+
+def _warn_unknown(report: Report, owner: Mapping[str, Any], path: Path, known: frozenset[str]) -> None:
+    """What a misspelt setting stands for would be installed without it, and cannot be added later."""
+    for key in owner:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            meant = f"; meant {near[0]}?" if near else ""
+            report.warn((*path, key), f"is no setting known here and is ignored{meant}")

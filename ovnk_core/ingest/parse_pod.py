@@ -1,11 +1,9 @@
-"""Pod and Namespace. Unknown fields are ignored: both carry far more than the network needs."""
+"""Pod. Unknown fields are ignored: it carries far more than the network needs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-
-import msgspec
 
 from ovnk_core.ingest.metadata import (
     MISSING,
@@ -13,7 +11,6 @@ from ovnk_core.ingest.metadata import (
     annotation_path,
     is_port_name,
     is_subdomain,
-    read_annotation,
     read_json_annotation,
     read_mac,
 )
@@ -21,16 +18,11 @@ from ovnk_core.ingest.parse_network_attachment import read_attachments
 from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
-from ovnk_core.ingest.text import show
-from ovnk_core.model.namespace import NAME_LABEL, Namespace
 from ovnk_core.model.pod import ContainerPort, Pod
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN
 
 POD_NETWORKS = "k8s.ovn.org/pod-networks"
-ACL_LOGGING = "k8s.ovn.org/acl-logging"
-MULTICAST = "k8s.ovn.org/multicast-enabled"
-SEVERITIES = ("alert", "warning", "notice", "info", "debug")
 _PHASES = ("Pending", "Running", "Succeeded", "Failed", "Unknown")
 _SPEC: Path = ("spec",)
 _STATUS: Path = ("status",)
@@ -142,54 +134,3 @@ def _container_ports(report: Report, container: Mapping[str, Any], path: Path) -
             found.append(ContainerPort(name=name, protocol=protocol, number=number))
         names.add(name)
     return found
-
-
-def parse_namespace(report: Report, raw: Mapping[str, Any], meta: Metadata) -> Namespace:
-    """v1 Namespace -> the model. The label with its own name is always there, as the API server puts it."""
-    labels = dict(meta.labels)
-    if labels.get(NAME_LABEL, meta.name) != meta.name:
-        report.warn(("metadata", "labels", NAME_LABEL), "is set to the namespace's name, as the API server does")
-    labels[NAME_LABEL] = meta.name
-    allow, deny = _acl_logging(report, meta)
-    return Namespace(
-        name=meta.name,
-        uid=meta.uid,
-        created=meta.created,
-        labels=tuple(sorted(labels.items())),
-        log_allow=allow,
-        log_deny=deny,
-        is_multicast=_is_multicast(report, meta),
-    )
-
-
-def _is_multicast(report: Report, meta: Metadata) -> bool:
-    """Only the exact text ``true`` turns multicast on, as in OVN-Kubernetes: what looks like it does not."""
-    text = read_annotation(report, meta, MULTICAST)
-    if isinstance(meta.annotations.get(MULTICAST), str) and text not in ("true", "false"):
-        report.warn(annotation_path(MULTICAST), f'{show(text)} is not "true", multicast is off')
-    return text == "true"
-
-
-def _acl_logging(report: Report, meta: Metadata) -> tuple[str, str]:
-    """(allow, deny) severities. What is malformed turns logging off with a warning, as in OVN-Kubernetes."""
-    path = annotation_path(ACL_LOGGING)
-    text = read_annotation(report, meta, ACL_LOGGING)
-    if not text:
-        return "", ""
-    try:
-        raw = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        raw = None
-    if not isinstance(raw, dict):
-        report.warn(path, "not a JSON object, logging is off")
-        return "", ""
-    found = {}
-    for key in ("allow", "deny"):
-        value = raw.get(key) or ""
-        if value and value not in SEVERITIES:
-            report.warn(
-                (*path, key), f"{show(value)} is not a severity ({', '.join(SEVERITIES)}), logging is off for it"
-            )
-            value = ""
-        found[key] = value
-    return found["allow"], found["deny"]

@@ -148,7 +148,8 @@ def ordinary_address(report: Report, value: Any, path: Path) -> Address | None:
     if address is None:
         return None
     if kind := "link-local" if _LINK_LOCAL.contains(address) else special_kind(address):
-        report.refuse(path, f"may not be a {kind} address", value=value)
+        article = "an" if kind == "unspecified" else "a"
+        report.refuse(path, f"may not be {article} {kind} address", value=value)
         return None
     return address
 
@@ -239,7 +240,9 @@ def _port(report: Report, entry: Any, path: Path, kind: ServiceType) -> ServiceP
     if not isinstance(entry, dict):
         return None
     protocol, number = read_protocol(report, raw, path), read_port_number(report, raw, path)
-    node_port = report.number(raw, path, "nodePort", (0, PORT_MAX)) or 0
+    # To the API server 0 is the same as not said.
+    is_said = type(raw.get("nodePort")) is not int or raw["nodePort"] != 0
+    node_port = (report.number(raw, path, "nodePort", _BOUNDS) or 0) if is_said else 0
     if node_port and kind == "ClusterIP":
         fix = "use type NodePort or LoadBalancer"
         report.refuse((*path, "nodePort"), "may not be set for type ClusterIP", value=node_port, fix=fix)

@@ -7,6 +7,8 @@ from ovnk_core.terms.label import Labels
 
 NAME_LABEL = "kubernetes.io/metadata.name"
 """The label every namespace carries, with its own name: the API server sets it."""
+MULTICAST = "k8s.ovn.org/multicast-enabled"
+"""The annotation that turns multicast on with the value ``true`` (15.13)."""
 
 
 class Namespace(Declared, frozen=True, kw_only=True):

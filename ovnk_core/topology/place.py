@@ -189,6 +189,20 @@ def not_hosts(node: Node, network: ClusterNetwork) -> tuple[str, ...]:
     return tuple(f"address {address} {why} and is not taken for the node's own" for address, why in found if why)
 
 
+def other_subnets(node: Node, network: ClusterNetwork) -> tuple[str, ...]:
+    """Subnets the node states that no range of its kind holds, so that it is given another; one sentence each."""
+    ranges, where = network.cidrs, "clusterNetwork"
+    stated, key = node.subnets, "node-subnets"
+    if node.is_windows:
+        ranges, where = network.hybrid.cidrs if network.hybrid else (), "hybridClusterNetwork"
+        stated, key = (node.hybrid_subnet,) if node.hybrid_subnet else (), "hybrid-overlay-node-subnet"
+    return tuple(
+        f"subnet {subnet} of k8s.ovn.org/{key} does not lie in {where}: the node is given another"
+        for subnet in stated
+        if not any(block.covers(subnet) for block in ranges)
+    )
+
+
 def _stated(node: Node) -> tuple[Address, ...]:
     uplink = (interface.address for interface in (*node.gateway_addresses, *node.primary, *node.host_cidrs))
     return tuple(sorted({*node.internal, *node.external, *uplink}))

@@ -7,12 +7,13 @@ gateway, behind its masquerade address. Only the first packet of a connection is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
 from ovnk_core.features.services.endpoints import Target
-from ovnk_core.features.services.verdict import Balanced, Door, Side, judge
+from ovnk_core.features.services.verdict import SHOWN, Balanced, Door, Side, judge
 from ovnk_core.model.cluster import MASQUERADE
 from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.name import ObjectRef
@@ -133,7 +134,7 @@ def combined(scene: Scene, outcomes: tuple[Outcome, ...], before: Answer | None 
     verdicts = {each.answer.verdict for each in outcomes}
     verdict: Verdict = verdicts.pop() if len(verdicts) == 1 else "mixed"
     first = outcomes[0]
-    balancing = _listed(scene, outcomes)
+    balancing = _listed(scene, verdict, outcomes)
     decided = (balancing_step(scene, each.meeting) for each in outcomes)
     steps = (*(before.steps if before else ()), *decided, *(step for each in outcomes for step in each.answer.steps))
     if len(outcomes) == 1:
@@ -163,46 +164,81 @@ def _router(outcomes: tuple[Outcome, ...]) -> RouterAnswer | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _listed(scene: Scene, outcomes: Iterable[Outcome]) -> LoadBalancing:
-    found = tuple(_backend(scene, each, each.target) for each in outcomes if each.target is not None)
-    door = next(iter(outcomes)).meeting.door
-    reached = {each.target for each in found}
+def _listed(scene: Scene, verdict: Verdict, outcomes: tuple[Outcome, ...]) -> LoadBalancing:
+    door = outcomes[0].meeting.door
+    reached = {str(each.target) for each in outcomes if each.target is not None}
     return LoadBalancing(
         vip=str(door.vip),
         service=door.service.key,
-        backends=found,
-        chosen=reached.pop() if len(reached) == 1 else "",
+        backends=tuple(_backend(scene, each) for each in outcomes) if reached else (),
+        chosen=reached.pop() if len(reached) == 1 and verdict != "mixed" else "",
     )
 
 
-def _backend(scene: Scene, each: Outcome, target: Target) -> BackendAnswer:
-    end = scene.end_of_address(target.address, each.meeting.place.name)
+def _backend(scene: Scene, each: Outcome) -> BackendAnswer:
+    place = each.meeting.place.name
+    end = scene.end_of_address(each.target.address, place) if each.target is not None else None
     return BackendAnswer(
-        target=str(target),
+        target=str(each.target) if each.target is not None else "",
         verdict=each.answer.verdict,
         reason=each.answer.reason,
         path=each.answer.path,
-        pod=end.endpoint.key if end.endpoint is not None else None,
-        node=end.node,
-        entry=each.meeting.place.name if each.meeting.side == "gateway" else "",
+        pod=end.endpoint.key if end is not None and end.endpoint is not None else None,
+        node=end.node if end is not None else "",
+        entry=place if each.meeting.side == "gateway" else "",
     )
 
 
 def _reason(verdict: Verdict, outcomes: tuple[Outcome, ...]) -> str:
-    """The sentence about the Service, and what follows from it; where that differs, for each endpoint."""
-    heads = dict.fromkeys(each.meeting.balanced.text for each in outcomes)
+    """What the Service says, and what follows from it; where that differs, for which endpoints. Its length does not
+    grow with their number: the first few are named, the rest is counted."""
+    heads = tuple(_heads(outcomes))
     if verdict == "reject":
         return "; ".join(heads)
-    tails = dict.fromkeys(each.answer.reason for each in outcomes)
-    if len(tails) == 1:
-        return "; ".join((*heads, *tails))
-    lines = (
-        f"{each.target if each.target is not None else 'nobody'}"
-        + (f" by the gateway of {each.meeting.place.name}" if each.meeting.side == "gateway" else "")
-        + f": {each.answer.verdict}, {each.answer.reason}"
-        for each in outcomes
-    )
-    return "; ".join((*heads, *dict.fromkeys(lines)))
+    reached = [each for each in outcomes if each.target is not None] or list(outcomes)
+    groups: dict[tuple[Verdict, str], list[str]] = {}
+    for each in reached:
+        groups.setdefault((each.answer.verdict, each.answer.reason), []).append(_who(each))
+    if len(groups) == 1 and len(reached) == len(outcomes):
+        return "; ".join((*heads, reached[0].answer.reason))
+    named, rest = list(groups.items())[:SHOWN], list(groups.items())[SHOWN:]
+    lines = [f"{_some(names)}: {judged}, {reason}" for (judged, reason), names in named]
+    if rest:
+        counted: Counter[str] = Counter()
+        for (judged, _), names in rest:
+            counted[judged] += len(names)
+        lines.append(f"{counted.total()} more: " + ", ".join(f"{count} {word}" for word, count in counted.items()))
+    return "; ".join((*heads, *lines))
+
+
+def _heads(outcomes: tuple[Outcome, ...]) -> Iterator[str]:
+    """The sentence of the Service, for each gateway that has one of its own."""
+    found = {each.meeting.balanced.text: bool(each.meeting.balanced.targets) for each in outcomes}
+    yield from list(found)[:SHOWN]
+    rest = list(found.values())[SHOWN:]
+    if rest:
+        yield f"{len(rest)} more gateways, {sum(rest)} of which have endpoints"
+
+
+def _who(each: Outcome) -> str:
+    target = str(each.target) if each.target is not None else "nobody"
+    return target + (f" by the gateway of {each.meeting.place.name}" if each.meeting.side == "gateway" else "")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def unserved(scene: Scene, question: Question, ends: Ends, found: Answer) -> Answer:
+    """The answer for a new connection that no Service takes, which says so where the address is one of Services."""
+    address = ends.target.address
+    if question.state != "new" or not any(each.contains(address) for each in scene.network.service):
+        return found
+    owner = scene.doors.owner(address)
+    text = f"no Service has the address {address}" if owner is None else scene.doors.served_text(owner)
+    ref = ObjectRef("Service", owner.namespace, owner.name) if owner is not None else None
+    step = Step(stage=STAGE, verdict=found.verdict, text=text, object=ref)
+    return replace(found, reason=f"{text}; {found.reason}", steps=(step, *found.steps))
 
 
 def onward(question: Question, target: Target) -> Question:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.terms.address import parse_address
-from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected
+from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.flow_index import FlowIndex
 from ovnk_core.trace.group import is_followed
@@ -45,7 +45,7 @@ class FlowTracer:
         found = self._carry(question, ends)
         if found.verdict == "allow" and (met := beyond(scene, question, ends)):
             return combined(scene, tuple(each for one in met for each in self._outcomes(question, one, ends)), found)
-        return found
+        return unserved(scene, question, ends, found)
 
     def _carry(self, question: Question, ends: Ends) -> Answer:
         """A packet that is not balanced."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Collection, Iterable
 
 from msgspec.structs import replace
 
-from ovnk_core.features.multicast.verdict import ANNOTATION, is_judged, judge
+from ovnk_core.features.multicast.verdict import is_judged, judge
 from ovnk_core.features.network_policy.verdict import Direction
 from ovnk_core.indexes.endpoint import Endpoint
 from ovnk_core.model.cluster import special_kind
+from ovnk_core.model.namespace import MULTICAST
 from ovnk_core.model.tables import NAMESPACE, cluster_key
 from ovnk_core.terms.address import Address, cidr
 from ovnk_core.terms.name import ObjectRef
@@ -97,7 +98,7 @@ def multicast_step(scene: Scene, sender: Endpoint) -> Step:
     ref = ObjectRef("Namespace", "", name)
     found = judge(name, scene.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
     refused, where = scene.cluster.refused.get(ref), scene.cluster.sources.get(ref)
-    source = refused.source if refused is not None else where.at("metadata", "annotations", ANNOTATION) if where else ""
+    source = refused.source if refused is not None else where.at("metadata", "annotations", MULTICAST) if where else ""
     return Step(stage=STAGE, verdict="allow" if found.allowed else "drop", text=found.text, object=ref, source=source)
 
 

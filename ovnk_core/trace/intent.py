@@ -19,7 +19,7 @@ from ovnk_core.features.egress_firewall.verdict import judge as judge_firewall
 from ovnk_core.features.network_policy.verdict import Direction, Judgement, judge
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected
+from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.group import answer_by_objects, is_followed
 from ovnk_core.trace.protection import protected
@@ -43,7 +43,7 @@ def answer(scene: Scene, question: Question, find_rule: FindRule | None = None) 
     found = forwarded(scene, question, ends, _carry(scene, question, ends, way, find_rule))
     if found.verdict == "allow" and (met := beyond(scene, question, ends)):
         return combined(scene, outcomes(scene, question, met, find_rule), found)
-    return found
+    return unserved(scene, question, ends, found)
 
 
 def outcomes(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from ovnk_core.errors import OvnkError
+from ovnk_core.features.multicast.verdict import is_judged
+from ovnk_core.model.cluster import special_kind
 from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Protocol
@@ -41,7 +43,7 @@ class ServiceTarget(Key, frozen=True, cache_hash=True):
 
 class Question(Value, frozen=True, kw_only=True):
     """``source`` and ``target``: a pod by name or an address; a target may be a Service by name. ``port`` is None for
-    icmp, and where a Service says it."""
+    icmp, where a Service says it, and where a multicast group is the same at every port."""
 
     source: NamespacedName | Address
     target: NamespacedName | Address | ServiceTarget
@@ -75,6 +77,7 @@ class Step(Value, frozen=True, kw_only=True):
 class BackendAnswer(Value, frozen=True, kw_only=True):
     """What happens to connections that a Service sends to one of its endpoints. ``target`` is ADDRESS:PORT, ``node``
     and ``pod`` whose it is where that is known; ``entry``: the node whose gateway chooses it, empty inside the cluster.
+    ``target`` empty: that gateway chooses nobody, because no endpoint is for it to choose.
     """
 
     target: str
@@ -87,7 +90,8 @@ class BackendAnswer(Value, frozen=True, kw_only=True):
 
 
 class LoadBalancing(Value, frozen=True, kw_only=True):
-    """A connection to a Service. ``vip`` is ADDRESS:PORT; ``chosen``: the one endpoint, where there is no choice."""
+    """A connection to a Service. ``vip`` is ADDRESS:PORT; ``chosen``: the one endpoint, where there is no choice and
+    no other outcome. ``backends`` are all outcomes; empty: it is rejected wherever it is asked."""
 
     vip: str
     service: NamespacedName
@@ -178,12 +182,18 @@ def parse_question(source: str, target: str, protocol: str = "tcp", port: int | 
     port = written if port is None else port
     if protocol == "icmp" and port is not None:
         raise QuestionError("port", str(port), "icmp has no ports")
+    party = _party("to", text)
     if protocol != "icmp":
-        if port is None:
+        if port is None and not _is_any_port(party):
             raise QuestionError("port", "", f"{protocol} needs a port")
-        if not PORT_MIN <= port <= PORT_MAX:
+        if port is not None and not PORT_MIN <= port <= PORT_MAX:
             raise QuestionError("port", str(port), f"must be {PORT_MIN} to {PORT_MAX}")
-    return Question(source=_party("from", source), target=_party("to", text), protocol=_protocol(protocol), port=port)
+    return Question(source=_party("from", source), target=party, protocol=_protocol(protocol), port=port)
+
+
+def _is_any_port(target: NamespacedName | Address) -> bool:
+    """Whether the answer is the same for every port: a multicast group that only namespaces have a say in."""
+    return isinstance(target, Address) and special_kind(target) == "multicast" and is_judged(target)
 
 
 def _service(text: str, protocol: str) -> ServiceTarget:

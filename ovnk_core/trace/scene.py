@@ -243,7 +243,10 @@ class Scene:
             source = self._as_management(source)
         is_inside = bool(_INSIDE & {source.kind, target.kind}) or {source.kind, target.kind} == {"windows"}
         if not is_inside and self.doors.at(question, target.address, ()) is None:
-            reason = f"neither this nor {question.source} is a pod or a node: the cluster is not on the way"
+            what = f"neither this nor {question.source} is a pod or a node"
+            if source.kind == "windows":
+                what = f"{question.source} is on a Windows node, whose packets to others do not pass OVN"
+            reason = f"{what}: the cluster is not on the way"
             raise QuestionError("to", str(asked), reason)
         return Ends(source=source, target=target)
 

@@ -85,6 +85,11 @@ class Doors:
         """The Service that has a cluster IP."""
         return self._owners.get(address)
 
+    def served_text(self, key: NamespacedName) -> str:
+        """What a Service with a cluster IP is asked for there, as a sentence."""
+        served = [f"{each.port}/{each.protocol}" for each in self._cluster.engine.rows(SERVICE)[key].ports]
+        return f"Service {key} serves only port{'s' * (len(served) > 1)} {', '.join(served)}"
+
     def ports(self, protocol: Protocol) -> tuple[ServiceTarget, ...]:
         """Every port of a protocol that is balanced at a cluster IP, by name and number."""
         found = {

@@ -335,5 +335,6 @@ def _header(question: Question, ends: Ends) -> dict[str, Any]:
         packet |= {"eth.mcast": True, "eth.bcast": is_broadcast, f"ip{family}.mcast": not is_broadcast}
     if question.protocol == "icmp":
         return packet | {"icmp": True, f"icmp{family}": True}
+    packet[question.protocol] = True
     side = "src" if question.state == "reply" else "dst"
-    return packet | {question.protocol: True, f"{question.protocol}.{side}": question.port}
+    return packet if question.port is None else packet | {f"{question.protocol}.{side}": question.port}

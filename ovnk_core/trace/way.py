@@ -194,8 +194,8 @@ def implausible(address: Address, own: tuple[InterfaceAddress, ...]) -> str:
     """What makes an IPv4 source impossible to routers with these addresses: northd has no such check for IPv6."""
     if address.family != 4:
         return ""
-    if special_kind(address):
-        return f"a {special_kind(address)} address"
+    if kind := special_kind(address):
+        return f"{'an' if kind == 'unspecified' else 'a'} {kind} address"
     for interface in own:
         if address == interface.address:
             return f"their own address {address}"

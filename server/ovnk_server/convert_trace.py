@@ -83,6 +83,8 @@ _TRANSPORTS: Mapping[str, pb.Transport.ValueType] = {
 _WRITTEN_AT = re.compile(r"#/[0-9]+/spec/(ingress|egress)/([0-9]+)")
 _ANNOTATION_AT = re.compile(r"#/[0-9]+/metadata/annotations/([^/]+)")
 
+SHOWN_STEPS = 5
+"""Steps that a reason is made of where it is not the answer's own."""
 _OF_SOURCE = ("egress", "egress-firewall")
 """Stages that say nothing of who answers."""
 
@@ -191,7 +193,9 @@ class Reader:
             or len(heard) < len(found.receivers)
             or any(not each.node for each in receivers)
         )
-        texts = dict.fromkeys(step.text for step in steps if step.text)
+        texts = list(dict.fromkeys(step.text for step in steps if step.text))
+        if len(texts) > SHOWN_STEPS:
+            texts[SHOWN_STEPS:] = [f"{len(texts) - SHOWN_STEPS} more steps"]
         return pb.Answer(
             verdict=_VERDICTS[found.verdict],
             # A reason names what steps and legs name.
@@ -372,7 +376,7 @@ def _rule_change(each: RuleChange) -> diff_pb2.RuleChange:
 def _namespaces(scene: Scene, question: Question, balancing: LoadBalancing | None) -> dict[str, tuple[str, ...]]:
     targets: Iterable[str] = (_namespace(scene, question.target),)
     if balancing is not None:
-        targets = {each.pod.namespace if each.pod is not None else "" for each in balancing.backends}
+        targets = {each.pod.namespace if each.pod is not None else "" for each in balancing.backends if each.target}
     return {"egress": (_namespace(scene, question.source),), "ingress": tuple(targets)}
 
 

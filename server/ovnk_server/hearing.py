@@ -25,9 +25,9 @@ class Hearing:
         """Whether the caller may know of an object."""
         return self._may_get(ref) or self._may_list(ref)
 
-    def reason(self, error: ObjectError) -> str:
-        """Why, without the name of the object itself."""
-        return self._put_out(error.reason, error)
+    def text(self, error: ObjectError) -> str:
+        """What is wrong with an object that the reader has the name of."""
+        return self._put_out(error.text, error)
 
     def reasons(self, errors: Iterable[ObjectError]) -> str:
         """What is wrong with an object, in one text; where in a request it stood is of no use any more."""

@@ -106,9 +106,44 @@ def test_cluster_any_gateway_sends_to_any_endpoint(door: str) -> None:
 @pytest.mark.parametrize("door", DOORS)
 def test_local_a_gateway_sends_to_its_own_endpoints_and_rejects_without_one(door: str) -> None:
     answer = ask(cluster(service(externalTrafficPolicy="Local"), BOTH), CLIENT, door)
-    assert chosen(answer) == {("n1", WEB_1): "allow", ("n2", WEB_2): "allow"}
+    assert chosen(answer) == {("n1", WEB_1): "allow", ("n2", WEB_2): "allow", ("n3", ""): "reject"}
     assert answer.verdict == "mixed", "the gateway of n3 rejects"
     assert "no endpoint on node n3 (externalTrafficPolicy Local): the connection is rejected" in answer.reason
+
+
+def test_one_endpoint_is_not_the_chosen_one_where_gateways_reject() -> None:
+    answer = ask(
+        cluster(service(externalTrafficPolicy="Local"), endpoints(endpoint("web-1"))), CLIENT, f"{EXTERNAL}:80"
+    )
+    assert chosen(answer) == {("n1", WEB_1): "allow", ("n2", ""): "reject", ("n3", ""): "reject"}
+    assert answer.load_balancer is not None and answer.load_balancer.chosen == ""
+    rejecting = next(each for each in answer.load_balancer.backends if each.entry == "n2")
+    assert "no endpoint on node n2" in rejecting.reason and (rejecting.pod, rejecting.node) == (None, "")
+    assert answer.reason.count("no endpoint on node n2") == 1
+
+
+def test_the_reason_does_not_grow_with_the_endpoints() -> None:
+    ports = [{"name": f"p{number}", "port": 8000 + number} for number in range(40)]
+    served = (
+        service(type="ClusterIP", externalIPs=[], ports=[{"port": 80}]),
+        m.endpoint_slice([endpoint("web-1")], ports),
+    )
+    told = ask(cluster(*served), "shop/client-3", f"{VIP}:80")
+    assert len(chosen(told)) == 40 and len(told.reason) < 1_000
+    one_port = m.policy({"podSelector": {"matchLabels": {"app": "web"}}, "ingress": [{"ports": [{"port": 8001}]}]})
+    told = ask(cluster(*served, one_port), "shop/client-3", f"{VIP}:80")
+    assert told.verdict == "mixed" and len(told.reason) < 1_500
+    assert "10.128.0.10:8001: allow" in told.reason and "and 34 more: drop" in told.reason
+
+
+def test_an_address_or_a_port_that_nobody_serves_is_told() -> None:
+    found = cluster(service(), BOTH)
+    nobody = ask(found, "shop/client-3", "172.30.99.99:80")
+    assert nobody.reason.startswith("no Service has the address 172.30.99.99; ")
+    closed = ask(found, "shop/client-3", f"{VIP}:81")
+    assert closed.reason.startswith("Service shop/web serves only port 80/TCP; ")
+    assert (nobody.verdict, nobody.load_balancer) == (closed.verdict, closed.load_balancer)
+    assert closed.steps[0].object is not None and closed.steps[0].object.name == "web"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +179,8 @@ def test_cluster_shows_the_gateway_to_the_endpoint_and_local_the_client(
 ) -> None:
     """NetworkPolicy judges the address that the pod sees."""
     found = cluster(service(externalTrafficPolicy=policy), BOTH, ingress_from(let_in))
-    assert set(chosen(ask(found, CLIENT, door)).values()) == {verdict}
+    told = chosen(ask(found, CLIENT, door))
+    assert {each for (_, target), each in told.items() if target} == {verdict}
 
 
 def test_the_gateway_shows_itself_by_its_own_join_address() -> None:

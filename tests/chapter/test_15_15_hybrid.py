@@ -179,6 +179,15 @@ def test_an_ipv6_cluster_cannot_be_hybrid() -> None:
     assert "the hybrid overlay is IPv4 only" in reasons(cluster)
 
 
+def test_a_stated_subnet_that_no_range_holds_is_remarked() -> None:
+    stray, linux = windows_node("win-9"), m.node(LINUX)
+    stray["metadata"]["annotations"] = {"k8s.ovn.org/hybrid-overlay-node-subnet": "10.140.0.0/23"}
+    linux["metadata"]["annotations"] = {"k8s.ovn.org/node-subnets": '{"default":["10.140.2.0/23"]}'}
+    told = lint(installed(hybrid(), linux, stray))
+    assert any(text.startswith("node win-9: subnet 10.140.0.0/23 ") and "hybridClusterNetwork" in text for text in told)
+    assert any(text.startswith(f"node {LINUX}: subnet 10.140.2.0/23 ") and "clusterNetwork" in text for text in told)
+
+
 def test_15_15_1_windows_server_2019_and_a_custom_port() -> None:
     old = windows_node("win-2019")
     old["metadata"]["labels"]["node.kubernetes.io/windows-build"] = "10.0.17763"
@@ -203,7 +212,12 @@ def test_15_15_1_windows_server_2019_and_a_custom_port() -> None:
 LATER = [
     ("added", operator({}), hybrid(), "you cannot switch to hybrid networking after the installation process"),
     ("removed", hybrid(), operator({}), "cannot be removed later"),
-    ("another range", hybrid(), hybrid(None, {"cidr": "10.136.0.0/14", "hostPrefix": 23}), "cannot be changed later"),
+    (
+        "another range",
+        hybrid(),
+        hybrid(None, {"cidr": "10.136.0.0/14", "hostPrefix": 23}),
+        "cannot be changed later",
+    ),
     ("another port", hybrid(), hybrid(9898), "cannot be changed later"),
 ]
 later = pytest.mark.parametrize(
@@ -216,11 +230,19 @@ def test_15_15_1_nothing_changes_after_the_installation(first: Any, then: Any, r
     cluster = installed(first, m.node(LINUX))
     before = cluster.network
     put(cluster, then)
-    assert f"{CONFIG}: " in reasons(cluster)
+    assert CONFIG in reasons(cluster)
     assert reason in reasons(cluster)
     assert cluster.network == before
     put(cluster, first)
     assert not cluster.refused
+
+
+def test_what_differs_is_named() -> None:
+    cluster = installed(hybrid(), m.node(LINUX))
+    put(cluster, hybrid(9898, {"cidr": "10.136.0.0/14", "hostPrefix": 23}))
+    ranges, port = cluster.errors
+    assert (ranges.path.rpartition(".")[2], ranges.value) == ("hybridClusterNetwork", "10.136.0.0/14 hostPrefix 23")
+    assert (port.path.rpartition(".")[2], port.value) == ("hybridOverlayVXLANPort", "9898")
 
 
 @later

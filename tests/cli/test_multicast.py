@@ -12,7 +12,7 @@ from tests.cli.command import check, ovnk
 from tests.cli.online import terminal
 
 ON = "k8s.ovn.org/multicast-enabled"
-GROUP = ("--to", "224.1.0.1", "--protocol", "udp", "--port", "30102")
+GROUP = ("--to", "224.1.0.1", "--protocol", "udp")
 ASK = ("trace", "--from", "project/msender", *GROUP)
 OBJECTS = """\
 apiVersion: v1
@@ -54,6 +54,15 @@ def test_receivers_are_listed(tmp_path: Path) -> None:
     assert found["steps"][0]["source"] == f"{file}:17"
     text = ovnk(*ASK, "-f", str(file)).out
     assert "receivers: project/mlistener (n1)\n" in text and "path: multicast, n2 -> n1 (geneve)\n" in text
+
+
+def test_the_port_matters_only_to_groups_that_policies_judge(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(OBJECTS)
+    without = ovnk(*ASK, "-f", str(file), "-o", "json", "--engine", "all").json("trace")
+    assert without == ovnk(*ASK, "--port", "30102", "-f", str(file), "-o", "json", "--engine", "all").json("trace")
+    link = ovnk("trace", "--from", "project/msender", "--to", "ff02::1:3", "--protocol", "udp", "-f", str(file))
+    assert link.code == 2 and "udp needs a port: --port N or --to [ff02::1:3]:N" in link.err
 
 
 def test_a_misspelt_value_is_off_and_the_reason_points_to_it(tmp_path: Path) -> None:
@@ -98,6 +107,7 @@ def test_on_a_served_cluster() -> None:
         assert json.loads(server.ok("get", "ns", "project", "-o", "json"))["metadata"]["annotations"] == {ON: "true"}
         assert server.ok("annotate", "namespace", "project", f"{ON}-") == "namespace/project annotated\n"
         assert (ask()["verdict"], ask()["receivers"]) == ("drop", [])
+        assert 'is not "true", multicast is off' in server.run("annotate", "namespace", "project", f"{ON}=True").err
         objects[2]["metadata"]["annotations"] = {ON: "yes"}
         ran = server.run("apply", "-f", "-", stdin=yaml.safe_dump(objects[2]))
         assert ran.code == 0 and 'is not "true", multicast is off' in ran.err

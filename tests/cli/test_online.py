@@ -95,6 +95,52 @@ def test_services_have_kubectls_columns(shop: Terminal) -> None:
     assert "clusterIP: 172.30.1.0" in shop.ok("describe", "svc", "db", "-n", "shop")
 
 
+def service(name: str, **spec: Any) -> dict[str, Any]:
+    meta = {"name": name, "namespace": "doors"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": spec}
+
+
+def test_a_service_that_waits_shows_no_address(shop: Terminal, tmp_path: Path) -> None:
+    stated = {"clusterIP": "172.30.7.7", "ports": [{"port": 80}]}
+    file = write(tmp_path, namespace("doors"), service("a", **stated), service("b", **stated))
+    ran = shop.run("apply", "-f", file)
+    assert ran.code == 0
+    assert "service/b: spec.clusterIP: is already held by Service doors/a (got 172.30.7.7); choose another" in ran.err
+    lines = [line.split() for line in shop.ok("get", "svc", "-n", "doors").splitlines()[1:]]
+    assert [line[:3] for line in lines] == [["a", "ClusterIP", "172.30.7.7"], ["b", "ClusterIP", "<pending>"]]
+    wide = shop.ok("get", "svc", "b", "-n", "doors", "-o", "wide")
+    assert "held by Service doors/a" in wide
+    assert json.loads(shop.ok("get", "svc", "b", "-n", "doors", "-o", "json"))["spec"]["clusterIP"] == "172.30.7.7"
+    shop.ok("delete", "-f", file)
+
+
+def test_describe_tells_who_serves(shop: Terminal, tmp_path: Path) -> None:
+    http = [{"name": "http", "port": 8080}]
+    target = {"kind": "Pod", "namespace": "doors", "name": "web-1"}
+    conditions = {"ready": True, "serving": True, "terminating": False}
+    one = {"addresses": ["10.128.0.9"], "nodeName": "worker-1", "targetRef": target, "conditions": conditions}
+    meta = {"name": "web-1", "namespace": "doors", "labels": {"kubernetes.io/service-name": "web"}}
+    kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4"}
+    gone = {"addresses": ["10.128.0.8"], "conditions": {"ready": False}}
+    sliced = {**kind, "metadata": meta, "endpoints": [one, gone], "ports": http}
+    subset = {"addresses": [{"ip": "10.128.0.7", "nodeName": "worker-2", "targetRef": target}], "ports": http}
+    meta = {"name": "old", "namespace": "doors"}
+    plain = {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [subset]}
+    services = [service(name, ports=[{"name": "http", "port": 80}]) for name in ("web", "old")]
+    file = write(tmp_path, namespace("doors"), *services, sliced, plain)
+    shop.ok("apply", "-f", file)
+    told = shop.ok("describe", "endpointslice", "web-1", "-n", "doors")
+    for text in ("AddressType:    IPv4", "http  8080  TCP", "- Addresses:  10.128.0.9", "NodeName:   worker-1"):
+        assert text in told, told
+    assert "TargetRef:  Pod/doors/web-1" in told and "Ready:       false" in told and "Terminating: false" in told
+    told = shop.ok("describe", "ep", "old", "-n", "doors")
+    assert "  Addresses:          10.128.0.7\n    10.128.0.7: node worker-2, Pod/doors/web-1\n" in told
+    assert "  NotReadyAddresses:  <none>" in told and "http  8080  TCP" in told
+    assert "Endpoints:\n  http: 10.128.0.9:8080\n" in shop.ok("describe", "svc", "web", "-n", "doors")
+    assert "Endpoints:\n  http: 10.128.0.7:8080\n" in shop.ok("describe", "svc", "old", "-n", "doors")
+    shop.ok("delete", "-f", file)
+
+
 def test_several_kinds_are_tables_with_the_kind_in_the_name(shop: Terminal) -> None:
     out = shop.ok("get", "ns,nodes")
     assert "namespace/shop" in out and "node/worker-1" in out and "\n\n" in out

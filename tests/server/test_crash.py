@@ -26,7 +26,7 @@ from ovnk_core.store.history import History
 from ovnk_core.store.open import open_log
 from ovnk_core.terms.name import ObjectRef
 from tests.kit.etcd import EtcdServer
-from tests.kit.ovn import OvsdbServer, short_directory
+from tests.kit.ovn import DaemonFailed, OvsdbServer, short_directory
 from tests.kit.serving import ServerProcess
 
 Manifest = dict[str, Any]
@@ -121,7 +121,9 @@ async def test_a_kill_loses_nothing_accepted(folder: Path, name: str, visit: int
             first = ServerProcess(folder, "first", **parts, environment=failing)
             first.start()
             try:
-                with contextlib.suppress(ClientError):
+                # It may die at its start, too.
+                with contextlib.suppress(ClientError, DaemonFailed):
+                    await first.ready()
                     async with Client(first.socket, deadline_s=10, patience_s=3) as client:
                         await _run(client, record)
                 await first.died()

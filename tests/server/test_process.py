@@ -38,6 +38,8 @@ from tests.kit.serving import ServerProcess
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 IDLE = 2_000
+PROTO = Path(__file__).parents[2] / "proto" / "ovnk_api" / "v1"
+DECLARED = {name for path in PROTO.glob("*.proto") for name in re.findall(r"(?m)^service (\w+)", path.read_text())}
 
 
 @pytest.fixture
@@ -193,8 +195,8 @@ async def test_reflection_and_health_by_service(folder: Path) -> None:
         )
         stream = ask(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
         names = [each.name for each in (await stream.read()).list_services_response.service]
-        ours = [name for name in names if name.startswith("ovnk_api.v1.")]
-        assert len(ours) == 7
+        ours = {name for name in names if name.startswith("ovnk_api.v1.")}
+        assert ours == {f"ovnk_api.v1.{name}" for name in DECLARED}
         for name in ours:
             assert (await api.health.Check(health_pb2.HealthCheckRequest(service=name))).status == SERVING
 

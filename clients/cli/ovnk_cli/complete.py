@@ -47,6 +47,10 @@ def namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     return [CompletionItem(name) for name in _names(ctx, "namespaces") if name.startswith(incomplete)]
 
 
+def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _names(ctx, "nodes") if name.startswith(incomplete)]
+
+
 def ends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """``NS/POD``, and ``svc:NS/NAME``: first the namespace, then what is in it."""
     head = SERVICE if incomplete.startswith(SERVICE) else ""

@@ -7,11 +7,10 @@ Source: 15.13, OVN-Kubernetes for the rest.
 
 from __future__ import annotations
 
-from ovnk_core.model.namespace import Namespace
+from ovnk_core.model.namespace import MULTICAST, Namespace
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.struct import Value
 
-ANNOTATION = "k8s.ovn.org/multicast-enabled"
 _FLAG_T, _SCOPE, _WIDE = 116, 112, 4
 """In an IPv6 group (RFC 4291 2.7): the bit that says it is not permanent, where its scope begins, and the least scope
 beyond a link."""
@@ -32,6 +31,6 @@ def is_judged(group: Address) -> bool:
 def judge(name: str, declared: Namespace | None) -> Judgement:
     """Whether pods of a namespace may send to groups; None: nobody declares it."""
     if declared is not None and declared.is_multicast:
-        return Judgement(allowed=True, text=f'namespace {name} has {ANNOTATION}: "true"; its pods hear each other')
-    text = f'namespace {name} has no {ANNOTATION}: "true", and without it multicast is dropped'
+        return Judgement(allowed=True, text=f'namespace {name} has {MULTICAST}: "true"; its pods hear each other')
+    text = f'namespace {name} has no {MULTICAST}: "true", and without it multicast is dropped'
     return Judgement(allowed=False, text=text)

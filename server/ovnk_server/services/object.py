@@ -138,7 +138,7 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
         done: Accepted = await self._keeper.commit(asked)
         hearing = Hearing(access.caller())
         problems = self._keeper.plane.cluster.problems
-        waits = [f"{ref}: {hearing.reason(each)}" for ref in refs for each in problems.get(ref, ())]
+        waits = [f"{ref}: {hearing.text(each)}" for ref in refs for each in problems.get(ref, ())]
         told, _ = hearing.results(done.results, refs)
         return {"revision": done.revision, "results": results(told, refs, [*done.warnings, *waits])}
 

@@ -98,6 +98,16 @@ async def test_who_waits_for_an_address_says_so_in_its_conditions(stand: Stand, 
     assert list(cluster.decisions.services) == ["shop/b"]
 
 
+async def test_what_is_held_and_what_to_do_is_told_when_accepted(stand: Stand, api: Api) -> None:
+    stated = {"type": "NodePort", "ports": [{"port": 80, "nodePort": 30080}]}
+    done = await apply(api, m.namespace(), m.service(stated, "a"), m.service(stated, "b"))
+    (told,) = [text for each in done.results for text in each.warnings]
+    assert told == (
+        "spec.ports[0].nodePort: is already held by Service shop/a (got 30080/TCP); "
+        "choose another, or remove it to have one given out"
+    )
+
+
 async def test_whose_address_it_is_is_told_only_to_who_may_know(stand: Stand, api: Api) -> None:
     stated = {"clusterIP": "172.30.0.9", "ports": [{"port": 80}]}
     older = {"creationTimestamp": "2024-01-01T00:00:00Z"}

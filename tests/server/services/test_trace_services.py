@@ -217,6 +217,32 @@ async def test_nodes_that_may_not_be_read_are_not_named(stand: Stand, api: Api) 
     assert "n1" not in str(answer)
 
 
+async def test_gateways_that_reject_are_listed_and_named_only_to_who_may_read_them(stand: Stand, api: Api) -> None:
+    at = await load(stand, api, "shop/web")
+    ports = [{"name": "http", "port": 81, "targetPort": 8080}]
+    spec = {"externalIPs": [EXTERNAL], "externalTrafficPolicy": "Local", "ports": ports}
+    ends = [{"addresses": [at["shop/web"]], "nodeName": "n1"}]
+    listening = m.endpoint_slice(ends, [{"name": "http", "port": 8080}], service="local", name="local-1")
+    await apply(api, m.service(spec, name="local"), listening)
+    answer = await ask(api, "203.0.113.9", f"{EXTERNAL}:81")
+    found = answer.load_balancer
+    rejects = [each for each in found.backends if each.verdict == verdicts.VERDICT_REJECT]
+    assert (answer.verdict, found.chosen, {each.target for each in rejects}) == (verdicts.VERDICT_MIXED, "", {""})
+    assert all("no endpoint on node" in each.reason and not each.is_redacted for each in rejects)
+    assert len(rejects) == len(found.backends) - 1 and "n1" not in {each.entry for each in rejects}
+    ann = await stand.caller("ann", Rules(("trace", "*", "*"), ("get", "Pod NetworkPolicy Service", "*")))
+    hidden = await ask(ann, "203.0.113.9", f"{EXTERNAL}:81")
+    assert {(each.entry, each.is_redacted) for each in hidden.load_balancer.backends} == {("", True)}
+
+
+async def test_the_service_without_that_port_is_named_only_to_who_may_read_it(stand: Stand, api: Api) -> None:
+    await load(stand, api, "shop/web")
+    assert "Service shop/front serves only port 80/TCP" in (await ask(api, "lab/client", f"{VIP}:81")).reason
+    ann = await stand.caller("ann", Rules(TRACES, ("get", "Pod NetworkPolicy Node", "* -")))
+    answer = await ask(ann, "lab/client", f"{VIP}:81")
+    assert answer.is_redacted and "front" not in str(answer)
+
+
 # ------------------------------------------------------------------------------------------- matrix
 
 

@@ -254,9 +254,11 @@ def test_an_external_address_may_be_the_load_balancers_of_nobody_else() -> None:
     status = {"loadBalancer": {"ingress": [{"ip": "203.0.113.1"}]}}
     world = World(svc("a", age=1, type="LoadBalancer", status=status), svc("b", age=2, externalIPs=["203.0.113.1"]))
     assert world.waiting["b"].path == "spec.externalIPs[0]"
+    assert world.waiting["b"].fix == "choose another address or port"
     world.put(svc("b", age=2))
     world.put(svc("b", age=2, type="LoadBalancer", status=status))
-    assert world.waiting["b"].path == "status.loadBalancer.ingress"
+    assert world.waiting["b"].path == "status.loadBalancer.ingress[0].ip"
+    assert world.waiting["b"].fix == "choose another port, or have the load balancer give another address"
 
 
 def test_an_external_address_may_not_be_the_cluster_ip_of_another_on_that_port() -> None:

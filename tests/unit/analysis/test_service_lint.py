@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ovnk_core.analysis.lint import lint
 from ovnk_core.cluster import Cluster
 from ovnk_core.ingest.load import parse_objects
@@ -50,4 +52,33 @@ def test_ports_nobody_listens_on() -> None:
 
 def test_endpoints_from_elsewhere() -> None:
     (text,) = remarks(m.service(WEB), listening(8080, "10.128.0.3", "203.0.113.7", "203.0.113.8"))
-    assert text.startswith("endpoint 203.0.113.7 and 1 more is neither a pod's nor a node's address")
+    assert text.startswith("endpoints 203.0.113.7 and 1 more are neither a pod's nor a node's address")
+    assert text.endswith(": EndpointSlice shop/web-1 endpoints[1].addresses[0])")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("100.64.0.9", "is in the join network, which is the routers': no pod and no node answers"),
+        ("10.128.0.1", "is the router's own address on node node-1: nobody serves there"),
+        ("10.128.0.0", "is the network or broadcast address of node node-1's subnet: nobody serves there"),
+        ("203.0.113.7", "is neither a pod's nor a node's address: packets leave by the sender's gateway for it"),
+    ],
+)
+def test_what_becomes_of_packets_to_strange_endpoints(address: str, told: str) -> None:
+    (text,) = remarks(m.service(WEB), listening(8080, address))
+    assert text.startswith(f"endpoint {address} {told} (")
+
+
+@pytest.mark.parametrize(
+    ("address", "owner"),
+    [
+        ("10.128.9.9", "in clusterNetwork"),
+        ("100.64.0.9", "in the join network"),
+        ("10.128.0.2", "the management address of node node-1"),
+        ("192.0.2.1", "an address of node node-1"),
+    ],
+)
+def test_external_addresses_that_somebody_in_the_cluster_has(address: str, owner: str) -> None:
+    (text,) = remarks(m.service({**WEB, "externalIPs": ["203.0.113.7", address]}))
+    assert text.startswith(f"spec.externalIPs[1]: {address} is {owner}: whoever asks")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ovnk_core.cluster import Cluster
+from ovnk_core.ingest.load import load
 from ovnk_core.ingest.parse_network import network_conflicts
 from ovnk_core.model.cluster import ClusterNetwork, ClusterNetworkEntry, Infrastructure, Network, NetworkOperator
 from ovnk_core.terms.address import cidr
@@ -121,7 +125,38 @@ def test_overlap_names_both_ranges(make: Any, value: Any, names: tuple[str, str]
 
 def test_a_range_around_everything_names_every_victim() -> None:
     errors = refuse(network(spec([entry("0.0.0.0/0", 24)]))).errors
-    assert len([error for error in errors if "overlaps clusterNetwork[0] (0.0.0.0/0)" in error.reason]) == 4
+    assert {error.reason.split(": ")[0] for error in errors} == {
+        "serviceNetwork[0] (172.30.0.0/16) overlaps clusterNetwork[0] (0.0.0.0/0)",
+        "clusterNetwork[0] (0.0.0.0/0) overlaps the join range (IPv4) (100.64.0.0/16)",
+        "clusterNetwork[0] (0.0.0.0/0) overlaps the transit range (IPv4) (100.88.0.0/16)",
+        "clusterNetwork[0] (0.0.0.0/0) overlaps the masquerade range (IPv4) (169.254.169.0/29)",
+    }
+
+
+def test_a_misspelt_setting_is_said() -> None:
+    hybrid = {"hybridClusterNetwork": [entry("10.136.0.0/14", 23)]}
+    for ovn, meant in (
+        ({"hybridOverlay": hybrid}, "hybridOverlayConfig"),
+        ({"hybridOverlayConfig": {**hybrid, "hybridOverlayVxlanPort": 9898}}, "hybridOverlayVXLANPort"),
+    ):
+        (warning,) = accepted(operator(**ovn)).warnings
+        assert f"meant {meant}?" in warning.text
+
+
+def test_of_two_networks_the_one_that_states_what_overlaps_is_refused(tmp_path: Path) -> None:
+    """The place is the range's own; the other Network is in force."""
+    overlay = {"hybridClusterNetwork": [entry("10.130.0.0/16", 23)]}
+    (tmp_path / "a.json").write_text(json.dumps(network()))
+    (tmp_path / "b.json").write_text(json.dumps(operator(hybridOverlayConfig=overlay)))
+    cluster = Cluster()
+    cluster.replace(load([str(tmp_path)]))
+    (error,) = cluster.errors
+    path = "spec.defaultNetwork.ovnKubernetesConfig.hybridOverlayConfig.hybridClusterNetwork[0]"
+    pointer = "/".join(["", *path.replace("[0]", ".0").split(".")])
+    assert (error.path, error.source) == (path, f"{tmp_path}/b.json#{pointer}")
+    assert "overlaps clusterNetwork[0] (10.128.0.0/14)" in error.reason
+    assert [str(ref) for ref in cluster.refused] == ["NetworkOperator cluster"]
+    assert cluster.network.hybrid is None
 
 
 def test_defaults_take_part_in_the_config_kind_only() -> None:
@@ -213,8 +248,8 @@ def test_merged_configuration_is_checked_too() -> None:
     assert network_conflicts(ClusterNetwork(entries=six, service=(cidr(S6),), mtu_bytes=1280)) == ()
     found = network_conflicts(ClusterNetwork(entries=six, mtu_bytes=1279))
     assert found == (
-        "families differ: IPv6 and IPv4",
-        "the MTU 1279 must be at least 1280 with IPv6",
+        (("spec", "serviceNetwork"), "families differ: IPv6 and IPv4"),
+        (("spec", "defaultNetwork", "ovnKubernetesConfig", "mtu"), "the MTU 1279 must be at least 1280 with IPv6"),
     )
 
 

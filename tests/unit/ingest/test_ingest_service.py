@@ -163,7 +163,7 @@ BAD = [
     ({"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]}, "spec.ports[1].name", "twice"),
     ({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]}, "spec.ports[1].port", "twice"),
     ({"ports": [{"port": 80, "nodePort": 30000}]}, "spec.ports[0].nodePort", "type ClusterIP"),
-    ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 65536}]}, "spec.ports[0].nodePort", "from 0 to 65535"),
+    ({"type": "NodePort", "ports": [{"port": 80, "nodePort": 65536}]}, "spec.ports[0].nodePort", "from 1 to 65535"),
     (
         {"type": "NodePort", "ports": [{"port": at, "name": f"p{at}", "nodePort": 30000} for at in (1, 2)]},
         "spec.ports[1].nodePort",

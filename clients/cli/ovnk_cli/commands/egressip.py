@@ -1,4 +1,4 @@
-"""``ovnk egressip``: which node holds which egress IP of the objects of files, and why some are on none."""
+"""``ovnk egressip``: which node holds which egress IP, of files or on a server, and why some are on none."""
 
 from __future__ import annotations
 
@@ -9,27 +9,43 @@ import click
 from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
+from ovnk_cli.place import ask, server_options, taken_server
 from ovnk_core.cluster import Cluster
 from ovnk_core.model.egress_ip_manifest import assignments, unassigned
 from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION
 
 
 @click.command()
-@input_options()
+@server_options
+@input_options(is_required=False)
 @northbound_options(is_required=False)
 @click.option("--rebalance", is_flag=True, help="Spread the addresses evenly over the nodes first, with few moves.")
+@click.option("--dry-run", is_flag=True, help="With --rebalance on a server: tell what would move, and move nothing.")
 @output_option("table", "wide", "json", "yaml", "name")
-def egressip(rebalance: bool, output: str, **given: Any) -> None:
+def egressip(rebalance: bool, dry_run: bool, output: str, **given: Any) -> None:
     """Which node holds which egress IP, and why an address is on none.
 
-    What is on record stays where it is; an address that has to move is shown where it will be once the northbound no
+    Of a server, --rebalance is a change: it tells on stderr what moves, and shows where addresses are before they do.
+    Of files, what is on record stays where it is; an address that has to move is shown where it will be once the northbound no
     longer holds it on its old node.
     """
+    server = taken_server(given)
+    if dry_run and (server is None or not rebalance):
+        raise click.UsageError("--dry-run belongs to --rebalance on a server; files are never changed")
+    if server is not None:
+        from ovnk_cli.online.egress_ips import balanced, placed
+
+        _print(ask(server, balanced(dry_run) if rebalance else placed), output)
+        return
     found = offline(Input(**given))
     if rebalance:
         found.cluster.rebalance()
         found.cluster.withdrawn(found.cluster.leaving)
-    document = _document(found.cluster)
+    _print(_document(found.cluster), output)
+    raise click.exceptions.Exit(found.exit_code)
+
+
+def _print(document: dict[str, Any], output: str) -> None:
     if output in ("json", "yaml"):
         emit(document, output)
     elif output == "name":
@@ -37,7 +53,6 @@ def egressip(rebalance: bool, output: str, **given: Any) -> None:
             click.echo(f"egressip.k8s.ovn.org/{each['name']}")
     else:
         _show(document, is_wide=output == "wide")
-    raise click.exceptions.Exit(found.exit_code)
 
 
 def _document(cluster: Cluster) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def mark_options(function: F) -> F:
 
 def _marked(field: str, words: tuple[str, ...], given: dict[str, Any]) -> int:
     server = required_server(given)
-    from ovnk_cli.online.changes import arrival
+    from ovnk_cli.online.changes import arrival, warn
     from ovnk_cli.online.marks import modify, parse_marks
     from ovnk_cli.online.names import shown, wanted
     from ovnk_cli.online.read import fetch
@@ -60,6 +60,7 @@ def _marked(field: str, words: tuple[str, ...], given: dict[str, Any]) -> int:
         revision = 0
         for kind, name, namespace in found:
             answer = await modify(client, kind, name, namespace, change=marks.change, is_dry=order.is_dry)
+            warn(answer.results)
             click.echo(f"{shown(kind, name)} {marks.told(answer.results[0].outcome)}{_dry(order.is_dry)}")
             revision = answer.revision
         return await arrival(client, revision, order)
@@ -94,7 +95,7 @@ def annotate(words: tuple[str, ...], **given: Any) -> None:
 def patch(words: tuple[str, ...], text: str, kind_of_patch: str, **given: Any) -> None:
     """Change fields of an object by a JSON merge patch."""
     server = required_server(given)
-    from ovnk_cli.online.changes import arrival
+    from ovnk_cli.online.changes import arrival, warn
     from ovnk_cli.online.marks import modify, parse_patch, patch_told, patched
 
     kind, name = _one(words)
@@ -102,6 +103,7 @@ def patch(words: tuple[str, ...], text: str, kind_of_patch: str, **given: Any) -
 
     async def send(client: Client) -> int:
         answer = await modify(client, kind, name, given["namespace"], change=change, is_dry=order.is_dry)
+        warn(answer.results)
         click.echo(f"{patch_told(kind, name, answer.results[0].outcome)}{_dry(order.is_dry)}")
         return await arrival(client, answer.revision, order)
 

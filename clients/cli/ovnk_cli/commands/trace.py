@@ -107,7 +107,7 @@ def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
         "service": str(found.service),
         "backends": [
             {
-                "target": each.target,
+                "target": each.target or None,
                 "pod": None if each.pod is None else str(each.pod),
                 "node": each.node or None,
                 "entry": each.entry or None,
@@ -191,7 +191,8 @@ def _parsed(source: str, target: str, protocol: str, port: int | None) -> Questi
     try:
         return parse_question(source, target, protocol, port)
     except QuestionError as error:
-        hint = f": --port N or --to {target}:N" if error.field == "port" and not error.value else ""
+        place = f"[{target}]" if "/" not in target and ":" in target else target
+        hint = f": --port N or --to {place}:N" if error.field == "port" and not error.value else ""
         raise _usage(error, hint) from error
 
 
@@ -296,8 +297,9 @@ def _print_balancing(found: dict[str, Any]) -> None:
     click.echo(f"load balancer: {found['vip']} (Service {found['service']}) -> {after}")
     for each in found["backends"]:
         where = " on ".join(filter(None, (each["pod"], each["node"])))
+        target = each["target"] or ("nobody" if each["verdict"] == "reject" else "an endpoint")
         entry = f" by the gateway of {each['entry']}" if each["entry"] else ""
-        click.echo(f"  {each['verdict']:<6} {each['target']}{f' ({where})' if where else ''}{entry}: {each['reason']}")
+        click.echo(f"  {each['verdict']:<6} {target}{f' ({where})' if where else ''}{entry}: {each['reason']}")
 
 
 class _Writer:

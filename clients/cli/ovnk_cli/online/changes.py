@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
@@ -73,11 +73,16 @@ async def arrival(client: Client, revision: int, order: Order) -> int:
     return await converge(client, revision, order.stage, order.timeout_s)
 
 
-async def _tell(client: Client, results: Sequence[ObjectResult], order: Order, *, changed: str) -> None:
-    dry = " (server dry run)" if order.is_dry else ""
+def warn(results: Iterable[ObjectResult]) -> None:
+    """What the server remarks about what it accepted."""
     for each in results:
         for warning in each.warnings:
             say(f"warning: {shown_reference(each.reference)}: {warning}")
+
+
+async def _tell(client: Client, results: Sequence[ObjectResult], order: Order, *, changed: str) -> None:
+    dry = " (server dry run)" if order.is_dry else ""
+    warn(results)
     if order.output == "name":
         for each in results:
             click.echo(shown_reference(each.reference))

@@ -10,7 +10,9 @@ from typing import Any
 from ovnk_core.terms.struct import Value
 
 Manifest = Mapping[str, Any]
-NONE, UNKNOWN = "<none>", "<unknown>"
+NONE, UNKNOWN, PENDING = "<none>", "<unknown>", "<pending>"
+WHY = "why it waits"
+"""A key that no manifest has: what a listing was told beside it."""
 
 
 class Column(Value, frozen=True, kw_only=True):
@@ -123,7 +125,17 @@ def plug_in(manifest: Manifest) -> str:
 
 
 def _selector(manifest: Manifest) -> str:
-    found = at(manifest, "spec", "podSelector") or {}
+    return _selected("podSelector")(manifest)
+
+
+def _selected(field: str) -> Callable[[Manifest], str]:
+    def read(manifest: Manifest) -> str:
+        return _words(at(manifest, "spec", field) or {})
+
+    return read
+
+
+def _words(found: Mapping[str, Any]) -> str:
     words = [f"{key}={value}" for key, value in sorted((found.get("matchLabels") or {}).items())]
     for each in found.get("matchExpressions") or ():
         values = each.get("values")
@@ -178,7 +190,7 @@ def _external_addresses(manifest: Manifest) -> str:
     found = [*given, *(at(manifest, "spec", "externalIPs") or ())]
     if _type(manifest) == "ExternalName":
         return _text("spec", "externalName")(manifest)
-    return ",".join(found) or ("<pending>" if _is_balanced(manifest) else NONE)
+    return ",".join(found) or (PENDING if _is_balanced(manifest) else NONE)
 
 
 def _is_balanced(manifest: Manifest) -> bool:
@@ -197,22 +209,40 @@ def _service_selector(manifest: Manifest) -> str:
     return pairs(at(manifest, "spec", "selector"))
 
 
+def _egress_ips(manifest: Manifest) -> str:
+    return ",".join(at(manifest, "spec", "egressIPs") or ()) or NONE
+
+
+def _items(field: str) -> Callable[[Manifest], str]:
+    def read(manifest: Manifest) -> str:
+        return ",".join(each.get(field, "") for each in at(manifest, "status", "items") or ()) or NONE
+
+    return read
+
+
+def _unassigned(manifest: Manifest) -> str:
+    """Why an address is on no node, the first reason."""
+    found = at(manifest, "status", "conditions") or ()
+    return ",".join(each.get("reason", "") for each in found if each.get("status") == "False") or NONE
+
+
 UNSET, SHOWN = "<unset>", 3
 """As kubectl writes what is not there; how many endpoints are listed before the rest is counted."""
 
 
-def _some(found: list[str], none: str) -> str:
+def some(found: list[str], none: str) -> str:
+    """The first few of a list; ``none`` where it is empty."""
     more = len(found) - SHOWN
     return ",".join(found[:SHOWN]) + (f" + {more} more..." if more > 0 else "") or none
 
 
 def _slice_ports(manifest: Manifest) -> str:
-    return _some([str(port.get("port") or "*") for port in at(manifest, "ports") or ()], UNSET)
+    return some([str(port.get("port") or "*") for port in at(manifest, "ports") or ()], UNSET)
 
 
 def _slice_endpoints(manifest: Manifest) -> str:
     found = at(manifest, "endpoints") or ()
-    return _some([address for each in found for address in each.get("addresses") or ()], UNSET)
+    return some([address for each in found for address in each.get("addresses") or ()], UNSET)
 
 
 def _endpoints(manifest: Manifest) -> str:
@@ -224,7 +254,7 @@ def _endpoints(manifest: Manifest) -> str:
             host = f"[{ip}]" if ":" in ip else ip
             ports = subset.get("ports") or ()
             found += [f"{host}:{port.get('port')}" for port in ports] if ports else [ip]
-    return _some(found, NONE)
+    return some(found, NONE)
 
 
 _MTU = ("spec", "defaultNetwork", "ovnKubernetesConfig", "mtu")
@@ -262,6 +292,7 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="EXTERNAL-IP", read=_external_addresses),
         Column(title="PORT(S)", read=_service_ports),
         Column(title="SELECTOR", read=_service_selector, is_wide=True),
+        Column(title="WAITING", read=_text(WHY), is_wide=True),
     ),
     "EndpointSlice": (
         Column(title="ADDRESSTYPE", read=_text("addressType")),
@@ -269,5 +300,13 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="ENDPOINTS", read=_slice_endpoints),
     ),
     "Endpoints": (Column(title="ENDPOINTS", read=_endpoints),),
+    "EgressIP": (
+        Column(title="EGRESSIPS", read=_egress_ips),
+        Column(title="ASSIGNED NODE", read=_items("node")),
+        Column(title="ASSIGNED EGRESSIPS", read=_items("egressIP")),
+        Column(title="NAMESPACES", read=_selected("namespaceSelector"), is_wide=True),
+        Column(title="PODS", read=_selected("podSelector"), is_wide=True),
+        Column(title="UNASSIGNED", read=_unassigned, is_wide=True),
+    ),
     "NetworkAttachmentDefinition": (Column(title="PLUG-IN", read=plug_in),),
 }

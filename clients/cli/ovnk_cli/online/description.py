@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 from ovnk_api.v1.event_service_pb2 import ListEventsRequest
 from ovnk_client import Client, Denied, NotFound
-from ovnk_wire import Kind
+from ovnk_wire import Kind, to_manifest
 
 from ovnk_cli.firewall_text import Judged, firewall_fields, print_fields
 from ovnk_cli.online.columns import Manifest, plug_in
+from ovnk_cli.online.endpoints_text import SERVICE_NAME, endpoints_lines, service_endpoints, slice_lines
 from ovnk_cli.online.happenings import event_table
 from ovnk_cli.online.names import Wanted
 from ovnk_cli.online.read import Selection, fetch, missing_text
@@ -86,8 +87,35 @@ async def _other(client: Client, kind: Kind, manifest: Manifest) -> None:
             click.echo(f"{part.capitalize()}:")
             for line in _tree(manifest[part], 1):
                 click.echo(line)
+    if kind.name == "Service":
+        await _endpoints(client, manifest)
+    for line in _PARTS[kind.name](manifest) if kind.name in _PARTS else ():
+        click.echo(line)
     await _conditions(client, kind, meta)
     await _events(client, kind, meta)
+
+
+_PARTS: dict[str, Callable[[Manifest], Iterator[str]]] = {"EndpointSlice": slice_lines, "Endpoints": endpoints_lines}
+"""Kinds that say what they have to say beside spec and status."""
+
+
+async def _endpoints(client: Client, manifest: Manifest) -> None:
+    """Who serves each port of a Service, as far as the caller may read it."""
+    namespace = manifest["metadata"].get("namespace", "")
+    try:
+        label = f"{SERVICE_NAME}={manifest['metadata']['name']}"
+        slices = [
+            to_manifest(each) async for each in client.objects("EndpointSlice", namespace=namespace, labels=label)
+        ]
+        named = f"metadata.name={manifest['metadata']['name']}"
+        plain = [to_manifest(each) async for each in client.objects("Endpoints", namespace=namespace, fields=named)]
+    except Denied:
+        return
+    lines = list(service_endpoints(manifest, slices, plain))
+    if lines:
+        click.echo("Endpoints:")
+    for port, text in lines:
+        click.echo(f"  {port}: {text}")
 
 
 def _head(kind: Kind, meta: Manifest) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from ovnk_cli.form import emit_objects, sort_key
 from ovnk_cli.online.columns import Column, Manifest, at, columns_of, pairs
 from ovnk_cli.online.names import Wanted, shown
 from ovnk_cli.online.read import Fetched, Selection, fetch, missing_text
+from ovnk_cli.online.waiting import with_waiting
 from ovnk_cli.output import aligned, say
 from ovnk_core.terms.struct import Value
 
@@ -50,7 +51,8 @@ async def show(client: Client, wanted: Sequence[Wanted], selection: Selection, l
             click.echo()
         printed = True
         lines = Lines(each.kind, selection, look, is_prefixed=is_mixed)
-        for line in lines.all(_sorted(each.manifests, look)):
+        told = each if look.output == "name" else await with_waiting(client, each, selection)
+        for line in lines.all(_sorted(told.manifests, look)):
             click.echo(line)
     if not printed and not code and look.output != "name":
         say(_nothing(wanted, selection))

@@ -435,14 +435,16 @@ class LoadBalancing(_message.Message):
     vip: _builtins.str
     """ADDRESS:PORT that is asked; an IPv6 address stands in brackets."""
     chosen: _builtins.str
-    """ADDRESS:PORT of the only endpoint; empty where there is a choice or none."""
+    """ADDRESS:PORT of the only endpoint; empty where there is a choice or none, and where the verdict is mixed."""
     @_builtins.property
     def service(self) -> _meta_pb2.ObjectReference:
         """The Service that answers there."""
 
     @_builtins.property
     def backends(self) -> _containers.RepeatedCompositeFieldContainer[Global___Backend]:
-        """Endpoints that the connection may be sent to, for each gateway that it may enter by. None: it is rejected."""
+        """Endpoints that the connection may be sent to, for each gateway that it may enter by, with the gateways that reject
+        it. None: it is rejected wherever it is asked.
+        """
 
     def __init__(
         self,
@@ -475,7 +477,9 @@ class Backend(_message.Message):
     PATH_FIELD_NUMBER: _builtins.int
     IS_REDACTED_FIELD_NUMBER: _builtins.int
     target: _builtins.str
-    """ADDRESS:PORT; an IPv6 address stands in brackets."""
+    """ADDRESS:PORT; an IPv6 address stands in brackets. Empty: the gateway chooses nobody, and the verdict says what it
+    does instead (is_redacted: it may have chosen one).
+    """
     node: _builtins.str
     """The node that has the endpoint; empty where that is not known or the caller may not read it."""
     entry: _builtins.str

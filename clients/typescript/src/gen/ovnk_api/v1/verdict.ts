@@ -485,16 +485,22 @@ export interface LoadBalancing {
   service:
     | ObjectReference
     | undefined;
-  /** Endpoints that the connection may be sent to, for each gateway that it may enter by. None: it is rejected. */
+  /**
+   * Endpoints that the connection may be sent to, for each gateway that it may enter by, with the gateways that reject
+   * it. None: it is rejected wherever it is asked.
+   */
   backends: Backend[];
-  /** ADDRESS:PORT of the only endpoint; empty where there is a choice or none. */
+  /** ADDRESS:PORT of the only endpoint; empty where there is a choice or none, and where the verdict is mixed. */
   chosen: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** What happens to connections that a Service sends to one endpoint. */
 export interface Backend {
-  /** ADDRESS:PORT; an IPv6 address stands in brackets. */
+  /**
+   * ADDRESS:PORT; an IPv6 address stands in brackets. Empty: the gateway chooses nobody, and the verdict says what it
+   * does instead (is_redacted: it may have chosen one).
+   */
   target: string;
   /** The pod that has the address; unset where no pod has it. */
   pod:
