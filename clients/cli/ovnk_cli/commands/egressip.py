@@ -26,8 +26,8 @@ def egressip(rebalance: bool, dry_run: bool, output: str, **given: Any) -> None:
     """Which node holds which egress IP, and why an address is on none.
 
     Of a server, --rebalance is a change: it tells on stderr what moves, and shows where addresses are before they do.
-    Of files, what is on record stays where it is; an address that has to move is shown where it will be once the northbound no
-    longer holds it on its old node.
+    Of files, what is on record stays where it is; an address that has to move is shown where it will be once the
+    northbound no longer holds it on its old node.
     """
     server = taken_server(given)
     if dry_run and (server is None or not rebalance):
