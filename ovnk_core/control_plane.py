@@ -295,7 +295,7 @@ class ControlPlane(Asking):
         if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
             self._edits_large_lists.set()
         self._broadcast.send(events_of(self.revision, delta))
-        self._tellings.send(tellings_of(self.revision, delta))
+        self._tellings.send(tellings_of(self.revision, delta, self.cluster))
 
     # ------------------------------------------------------------------ egress IPs
 

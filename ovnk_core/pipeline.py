@@ -29,8 +29,9 @@
     EgressIP -> (egress_ip) --> selection.want, selection.by_pod_want --> <Selection> --> selection.by_pod
          EgressIPDecision, node_place -> (egress_gates) -> egress_ip.gates ---v               |
                             (kept_packets) (node_addresses)   answering -> (served_pod) <-----+
-    Pod, NetworkAttachmentDefinition -> (router_plan): no row, for OVN ends at a router pod
+    (endpoint) -> attached_pod, NetworkAttachmentDefinition -> (router_plan): no row, for OVN ends at a router pod
                      +--> (node_told) (pod_told): annotations and settings for nodes and pods, next to the northbound
+    EgressIPDecision -> (egress_held) --^
  northbound       [nb.*] one table per schema table            nb.member.binding --> <Members> --> nb.member
 
 (rule) is a pure function run once per driver row, <Relation> is hand-written and set-valued. ``ovnk graph`` prints
@@ -54,7 +55,7 @@ from ovnk_core.features.room import Room
 from ovnk_core.indexes.endpoint import endpoint
 from ovnk_core.indexes.projection import Members, PortNumbers
 from ovnk_core.indexes.selection import Selection
-from ovnk_core.topology.annotations import node_told, pod_told
+from ovnk_core.topology.annotations import egress_held, node_told, pod_told
 from ovnk_core.topology.cluster import cluster_groups, cluster_router, control_plane_policing
 from ovnk_core.topology.gateway import gateway_nat, gateway_router, gateway_routes, node_policies
 from ovnk_core.topology.logging import acl_logging
@@ -103,6 +104,7 @@ TOPOLOGY: tuple[Node, ...] = (
     egress_ip_record,
     egress_ip_decision_record,
     health_record,
+    egress_held,
     node_told,
     pod_told,
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ovnk_core.analysis.egress_ip_lint import egress_ip_remarks
-from ovnk_core.analysis.router_lint import router_remarks
+from ovnk_core.analysis.egress_ip_lint import egress_ip_findings
+from ovnk_core.analysis.finding import remark
+from ovnk_core.analysis.router_lint import router_findings
 from ovnk_core.analysis.service_lint import service_remarks
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.network_policy.selections import EVERY_POD, peer_selections, subject_selection
@@ -41,8 +42,7 @@ def lint(cluster: Cluster) -> tuple[str, ...]:
         *_policies(cluster),
         *_firewalls(cluster),
         *service_remarks(cluster),
-        *router_remarks(cluster),
-        *egress_ip_remarks(cluster),
+        *map(remark, (*router_findings(cluster), *egress_ip_findings(cluster))),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ovnk_core.analysis.finding import Finding, Severity, found_in
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_router.plan import RouterPlan
 from ovnk_core.features.egress_router.platform import support
@@ -24,9 +25,11 @@ from ovnk_core.model.tables import (
     SERVICE,
 )
 from ovnk_core.terms.address import Address
-from ovnk_core.terms.name import NamespacedName
+from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.topology.place import SETTINGS, host_addresses
 
+Told = tuple[str, str]
+"""A code and what is said."""
 MANY = 8
 """Routers on one node that we call many. The manual gives no number: the limit is how many MAC addresses the node's
 interface filters in hardware (15.11.1)."""
@@ -40,21 +43,25 @@ def platform_of(cluster: Cluster) -> str:
 
 def router_warnings(cluster: Cluster) -> dict[NamespacedName, tuple[str, ...]]:
     """By router pod: what is wrong with its address, destinations or place."""
+    return {key: tuple(text for _, text in told) for key, told in _judged(cluster).items()}
+
+
+def _judged(cluster: Cluster) -> dict[NamespacedName, tuple[Told, ...]]:
     rows = cluster.engine.rows
     plans, pods = rows(ROUTER_PLAN), rows(POD)
     users: dict[Address, list[NamespacedName]] = {}
     for key, plan in sorted(plans.items()):
         users.setdefault(plan.router.address.address, []).append(key)
     taken = _taken(cluster)
-    found: dict[NamespacedName, tuple[str, ...]] = {}
+    found: dict[NamespacedName, tuple[Told, ...]] = {}
     for key, plan in sorted(plans.items()):
         address = plan.router.address.address
         others = [each for each in users[address] if each != key]
-        texts = [f"{address} is {taken[address]}, too"] if address in taken else []
+        told = [("router-address", f"{address} is {taken[address]}, too")] if address in taken else []
         if others:
             text = f"{address} is used by {', '.join(map(str, others))}, too: only one pod can use an egress source"
-            texts.append(f"{text} address at any time (15.11.1.4)")
-        found[key] = (*texts, *_of_destinations(cluster, plan), *_of_pod(cluster, plan, pods[key]))
+            told.append(("router-address", f"{text} address at any time (15.11.1.4)"))
+        found[key] = (*told, *_of_destinations(cluster, plan), *_of_pod(cluster, plan, pods[key]))
     return found
 
 
@@ -71,49 +78,61 @@ def _taken(cluster: Cluster) -> dict[Address, str]:
     return found
 
 
-def _of_destinations(cluster: Cluster, plan: RouterPlan) -> Iterator[str]:
+def _of_destinations(cluster: Cluster, plan: RouterPlan) -> Iterator[Told]:
     node = cluster.engine.rows(NODE).get(NamespacedName("", plan.node))
     own = host_addresses(node, cluster.network) if node is not None else ()
     for address in dict.fromkeys(each.address for each in plan.router.redirects):
         if plan.keeps(address):
-            yield f"destination {address} is inside the cluster: it is not reached from the reserved address"
+            text = "is inside the cluster: it is not reached from the reserved address"
+            yield "router-destination", f"destination {address} {text}"
         elif address in own:
-            yield f"destination {address} is its own node, which {plan.router.interface} cannot reach"
+            text = f"is its own node, which {plan.router.interface} cannot reach"
+            yield "router-destination", f"destination {address} {text}"
 
 
-def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod) -> Iterator[str]:
+def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod) -> Iterator[Told]:
     rows = cluster.engine.rows
     router = rows(NETWORK_ATTACHMENT).get
     networks = [router(NamespacedName(each.namespace, each.network)) for each in pod.attachments]
     if sum(each is not None and each.router is not None for each in networks) > 1:
-        yield f"names several egress routers: its one default route is that of {plan.network}"
+        yield "router-several", f"names several egress routers: its one default route is that of {plan.network}"
     labels = dict(pod.labels)
     services = [each for key, each in rows(SERVICE).items() if key.namespace == pod.namespace and each.selector]
     if not any(all(labels.get(name) == value for name, value in each.selector) for each in services):
-        yield "no Service selects it: clients would have to know its address (15.12.3)"
+        yield "router-unserved", "no Service selects it: clients would have to know its address (15.12.3)"
     if NamespacedName(pod.namespace, FIREWALL_NAME) in rows(EGRESS_FIREWALL):
-        yield f"the egress firewall of {pod.namespace} does not see what it sends: that leaves past OVN"
+        text = f"the egress firewall of {pod.namespace} does not see what it sends: that leaves past OVN"
+        yield "router-past-firewall", text
 
 
-def router_remarks(cluster: Cluster) -> Iterator[str]:
-    """One sentence each: of the platform, of nodes, of pods, of Services."""
+def router_findings(cluster: Cluster) -> Iterator[Finding]:
+    """Of the platform, of nodes, of pods, of Services."""
     rows = cluster.engine.rows
     plans, platform = rows(ROUTER_PLAN), platform_of(cluster)
     if plans and support(platform) != "supported":
-        doubt = "is not compatible" if support(platform) == "unsupported" else "may not be compatible"
-        yield f"platform {platform}: an egress router {doubt} with it, because macvlan needs layer 2 (15.11.1)"
+        is_certain = support(platform) == "unsupported"
+        doubt = "is not compatible" if is_certain else "may not be compatible"
+        text = f"platform {platform}: an egress router {doubt} with it, because macvlan needs layer 2 (15.11.1)"
+        ref = ObjectRef("Infrastructure", "", CLUSTER.name)
+        severity: Severity = "error" if is_certain else "warning"
+        yield found_in(cluster.sources, ref, "router-platform", text, severity=severity)
     nodes = [plan.node for plan in plans.values()]
     for node in sorted(set(nodes)):
         if nodes.count(node) >= MANY:
-            text = f"node {node}: {nodes.count(node)} egress routers, each with a MAC address of its own"
-            yield f"{text}, can exceed what its interface filters in hardware (15.11.1)"
-    warnings = router_warnings(cluster)
+            text = f"{nodes.count(node)} egress routers, each with a MAC address of its own"
+            text += ", can exceed what its interface filters in hardware (15.11.1)"
+            yield found_in(cluster.sources, ObjectRef("Node", "", node), "router-crowded", text)
+    judged = _judged(cluster)
     for key, pod in sorted(rows(POD).items()):
-        yield from (f"pod {key}: {text}" for text in (*_unmet(cluster, pod), *warnings.get(key, ())))
-    yield from _services(cluster)
+        ref = ObjectRef("Pod", key.namespace, key.name)
+        for code, text in (*_unmet(cluster, pod), *judged.get(key, ())):
+            yield found_in(cluster.sources, ref, code, text)
+    for key, text in _services(cluster):
+        ref = ObjectRef("Service", key.namespace, key.name)
+        yield found_in(cluster.sources, ref, "router-service", text)
 
 
-def _unmet(cluster: Cluster, pod: Pod) -> Iterator[str]:
+def _unmet(cluster: Cluster, pod: Pod) -> Iterator[Told]:
     """Why a pod that names networks is no router, or not started."""
     rows = cluster.engine.rows
     if pod.is_completed:
@@ -122,14 +141,16 @@ def _unmet(cluster: Cluster, pod: Pod) -> Iterator[str]:
         name = NamespacedName(each.namespace, each.network)
         definition = rows(NETWORK_ATTACHMENT).get(name)
         if definition is None:
-            yield f"names the network {name}, which is not declared: its containers are not created until it is"
+            text = "which is not declared: its containers are not created until it is"
+            yield "router-undeclared", f"names the network {name}, {text}"
         elif definition.router is not None and pod.is_host_network:
-            yield f"is on the host network, so {name} makes it no egress router"
+            yield "router-idle", f"is on the host network, so {name} makes it no egress router"
         elif definition.router is not None and pod.key not in rows(ROUTER_PLAN):
-            yield f"has no IPv{definition.router.address.family} address on the cluster network, so it routes nothing"
+            family = definition.router.address.family
+            yield "router-idle", f"has no IPv{family} address on the cluster network, so it routes nothing"
 
 
-def _services(cluster: Cluster) -> Iterator[str]:
+def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str]]:
     """Services next to a router pod that select no pod: the example of 15.12.3 as it is printed."""
     rows = cluster.engine.rows
     routers: dict[str, list[NamespacedName]] = {}
@@ -148,4 +169,4 @@ def _services(cluster: Cluster) -> Iterator[str]:
         if not any(all(each.get(name) == value for name, value in service.selector) for each in picked):
             wanted = ",".join(f"{name}={value}" for name, value in service.selector)
             pods = ", ".join(map(str, routers[key.namespace]))
-            yield f"Service {key}: selects no pod: router pod {pods} next to it does not have the labels {wanted}"
+            yield key, f"selects no pod: router pod {pods} next to it does not have the labels {wanted}"

@@ -1,8 +1,9 @@
 """What nodes and pods are told of their place: annotations for an adapter to write back, and per-node settings.
 
 OVN-Kubernetes' agents on the nodes configure themselves from these annotations. UDP ports of the tunnels and the MTU
-have no northbound column: each chassis sets them itself, so they are outputs, too.
-Source: OVN-Kubernetes' annotation formats; 15.15 for the hybrid overlay (docs/sources.md).
+have no northbound column: each chassis sets them itself, so they are outputs, too. So are the egress IPs a node holds:
+whoever keeps addresses on its interface, or tells the network around it, follows them here.
+Source: OVN-Kubernetes' annotation formats; 15.15 for the hybrid overlay, 15.9 for egress IPs (docs/sources.md).
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import msgspec
 
 from ovnk_core.engine.rule import Reader, rule
-from ovnk_core.engine.table import Output, Table
+from ovnk_core.engine.table import Output, SetTable, Table
 from ovnk_core.model.cluster import JOIN, MASQUERADE
 from ovnk_core.model.decision import PodDecision
+from ovnk_core.model.egress_ip import EgressIPDecision
 from ovnk_core.model.node import Node
-from ovnk_core.model.tables import CLUSTER, NODE, NODE_DECISION, POD_DECISION, cluster_key
+from ovnk_core.model.tables import CLUSTER, EGRESS_IP_DECISION, NODE, NODE_DECISION, POD_DECISION, cluster_key
 from ovnk_core.nb.row import Pairs, pairs_of
-from ovnk_core.terms.address import Cidr, Family, mac_of
+from ovnk_core.terms.address import Address, Cidr, Family, mac_of
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, POD_MTU, ROUTER_OFFSET, NodePlace
@@ -32,21 +34,31 @@ HAIRPIN_OFFSET = 5
 
 class Told(Value, frozen=True, kw_only=True, gc=False):
     """What one node or pod is told. ``annotations``: sorted, those we own; the rest of the object's are not ours.
-    Ports and MTU of nodes only; None: the node has no such tunnel."""
+    Ports and MTU of nodes only; None: the node has no such tunnel. ``egress_ips``: what a node holds, sorted."""
 
     annotations: Pairs
     geneve_port: int | None = None
     vxlan_port: int | None = None
     mtu_bytes: int | None = None
+    egress_ips: tuple[Address, ...] = ()
 
 
+EGRESS_HELD = SetTable[NamespacedName, Address]("egress_held")
+"""By node: the egress IPs it holds."""
 NODE_TOLD = Table[NamespacedName, Told]("node_told")
 POD_TOLD = Table[NamespacedName, Told]("pod_told")
 TOLD: Mapping[str, Table[NamespacedName, Told]] = {"Node": NODE_TOLD, "Pod": POD_TOLD}
 """By kind of the object."""
 
 
-@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK, POD_MTU), out=(NODE_TOLD,))
+@rule(driver=EGRESS_IP_DECISION, out=(EGRESS_HELD,))
+def egress_held(read: Reader, key: NamespacedName, decision: EgressIPDecision) -> Iterable[Output]:
+    """Where an object's addresses are -> what each node holds. One that is being withdrawn is no longer its node's."""
+    for each in decision.assignments:
+        yield EGRESS_HELD.member(cluster_key(each.node), each.address)
+
+
+@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK, POD_MTU, EGRESS_HELD), out=(NODE_TOLD,))
 def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
     """A node with a subnet -> what it is told. A Windows node has no Geneve tunnels."""
     network, decision, place = read(CLUSTER_NETWORK, CLUSTER), read(NODE_DECISION, key), read(NODE_PLACE, key)
@@ -60,6 +72,7 @@ def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]
             geneve_port=network.geneve_port,
             vxlan_port=vxlan_port,
             mtu_bytes=mtu_bytes,
+            egress_ips=tuple(sorted(read(EGRESS_HELD, key))),
         )
         yield NODE_TOLD.row(key, told)
     elif node.is_windows and decision.subnets:

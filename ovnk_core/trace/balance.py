@@ -48,7 +48,7 @@ class Outcome(Value, frozen=True, kw_only=True):
 def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
     """Where a packet meets a Service first: one place, or any of several. Empty: nowhere."""
     source, target = ends.source, ends.target
-    if question.state != "new" or source.kind == "windows" or scene.bypass(source, target) is not None:
+    if question.state != "new" or source.kind == "windows" or scene.bypass(ends) is not None:
         return ()
     if source.kind == "pod":
         place = scene.places[source.node]
@@ -74,7 +74,7 @@ def beyond(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
     source, target = ends.source, ends.target
     if question.state != "new" or source.kind != "pod" or target.kind != "node" or target.node == source.node:
         return ()
-    if scene.bypass(source, target) is not None:
+    if scene.bypass(ends) is not None:
         return ()
     place, out = scene.places[target.node], seen_as(scene, source, target.address.family).only
     if out is None or not place.has_gateway or target.address in place.management:
@@ -102,7 +102,7 @@ def _uplink(scene: Scene, node: str, target: Address) -> Address | None:
 def chosen_end(scene: Scene, meeting: Meeting, target: Target) -> Ends:
     """The ends of a packet after an endpoint was chosen for it."""
     near = meeting.place.name
-    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near))
+    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near), is_chosen=True)
 
 
 def balancing_step(scene: Scene, meeting: Meeting) -> Step:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from ovnk_core.features.egress_router.plan import RouterPlan, redirect_of
+from ovnk_core.features.ipsec.verdict import judge
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.model.egress_router import Redirect
 from ovnk_core.terms.name import NamespacedName, ObjectRef
@@ -51,6 +52,8 @@ def _sent(scene: Scene, question: Question, plan: RouterPlan, redirect: Redirect
     )
     found = _noted(answer, _step(scene, plan, text))
     leg = Leg(source=plan.node, target=str(redirect.address), transport="underlay")
+    if scene.network.has_ipsec:
+        leg = replace(leg, is_encrypted=False, protection=judge("pod", "outside", leg.transport).text)
     router = RouterAnswer(
         pod=plan.pod,
         network=plan.network,

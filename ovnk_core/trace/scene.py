@@ -66,8 +66,11 @@ class End(Value, frozen=True, kw_only=True):
 
 
 class Ends(Value, frozen=True, kw_only=True):
+    """``is_chosen``: the target is the endpoint that OVN chose for a connection to a Service."""
+
     source: End
     target: End
+    is_chosen: bool = False
 
 
 class Scene:
@@ -179,8 +182,12 @@ class Scene:
         named = (NamespacedName(each.namespace, each.network) for each in rows(POD)[pod].attachments)
         return next((each for each in named if each not in rows(NETWORK_ATTACHMENT)), None)
 
-    def bypass(self, source: End, target: End) -> RouterPlan | None:
-        """The plan of a router pod whose own packet leaves by its second interface, so that OVN never sees it."""
+    def bypass(self, ends: Ends) -> RouterPlan | None:
+        """The plan of a router pod whose own packet leaves by its second interface, so that OVN never sees it. One that
+        it sent to a Service is OVN's, whichever endpoint was chosen."""
+        if ends.is_chosen:
+            return None
+        source, target = ends.source, ends.target
         plan = self.routers.get(source.endpoint.key) if source.endpoint is not None else None
         if plan is None or target.kind not in ("external", "node") or plan.keeps(target.address):
             return None

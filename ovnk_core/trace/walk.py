@@ -128,7 +128,8 @@ class Walk:
             return False
         address = self._pick.address
         near = self._entry or self.ends.source.node
-        self.ends = Ends(source=self.ends.source, target=self._index.scene.end_of_address(address, near))
+        target = self._index.scene.end_of_address(address, near)
+        self.ends = Ends(source=self.ends.source, target=target, is_chosen=True)
         self.port = self._pick.port
         self.header |= {f"ip{address.family}.dst": address.value, f"{self.question.protocol}.dst": self.port}
         return True

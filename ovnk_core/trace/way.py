@@ -53,7 +53,7 @@ class Way(Value, frozen=True, kw_only=True):
 
 def find_way(scene: Scene, ends: Ends, question: Question | None = None) -> Way:
     """Where a packet between the two ends would go. ``question`` None: the first packet of a connection."""
-    taken = selected(scene, ends, question) if scene.bypass(ends.source, ends.target) is None else None
+    taken = selected(scene, ends, question) if scene.bypass(ends) is None else None
     if (
         taken is None
         or not taken.exits
@@ -71,7 +71,7 @@ def _plain_way(scene: Scene, ends: Ends) -> Way:
     source, target = ends.source, ends.target
     if source.endpoint is not None and source.endpoint is target.endpoint:
         return stated_way("same-node", (), "allow", "the packet never leaves the pod", passes_ovn=False)
-    if (router := scene.bypass(source, target)) is not None:
+    if (router := scene.bypass(ends)) is not None:
         leg = Leg(source=source.node, target=str(target.address), transport="underlay")
         text = f"leaves by {router.interface} of the egress router pod as {router.router.address.address}, past OVN"
         path: PathKind = "host" if target.kind == "node" else "external"

@@ -1,98 +1,26 @@
-"""15.11.1.3 and 15.12: the egress router of the manual, as it is printed and with the label that its pod lacks."""
+"""15.12: the egress router of the manual, as it is printed and with the label that its pod lacks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from ovnk_core.analysis.lint import lint
-from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_router.plan import cluster_routes, routing_table
-from ovnk_core.features.egress_router.platform import requirements, support
 from ovnk_core.features.egress_router.rules import ROUTER_PLAN
-from ovnk_core.flows.table import FlowTable
-from ovnk_core.ingest.load import load
-from ovnk_core.terms.name import NamespacedName
-from ovnk_core.trace.question import Answer, parse_question
-from ovnk_core.trace.scene import Scene
-from ovnk_core.trace.tracer import Tracer
+from tests.kit.manual_router import (
+    AROUND,
+    DEFINITION,
+    LABELLED,
+    NODE,
+    POD,
+    ROUTER,
+    SERVICE,
+    SLICE,
+    asked,
+    loaded,
+    placed,
+)
 
-NODE = "ci-ln-9x2bnsk-f76d1-j2v6g-worker-c-24g65"
-DEFINITION = """\
-apiVersion: "k8s.cni.cncf.io/v1"
-kind: NetworkAttachmentDefinition
-metadata:
-  name: egress-router-redirect
-spec:
-  config: '{
-    "cniVersion": "0.4.0",
-    "type": "egress-router",
-    "name": "egress-router",
-    "ip": {
-      "addresses": [
-        "192.168.12.99/24"
-        ],
-      "destinations": [
-        "192.168.12.91/32"
-        ],
-      "gateway": "192.168.12.1"
-      }
-    }'
-"""
-POD = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: egress-router-pod
-  annotations:
-    k8s.v1.cni.cncf.io/networks: egress-router-redirect
-spec:
-  containers:
-    - name: egress-router-pod
-      image: registry.redhat.com/openshift3/ose-pod
-"""
-LABELLED = POD.replace("  annotations:", "  labels: {name: egress-router-pod}\n  annotations:")
-SERVICE = """\
-apiVersion: v1
-kind: Service
-metadata:
-  name: egress-1
-spec:
-  ports:
-  - name: database
-    protocol: TCP
-    port: 3306
-  type: ClusterIP
-  selector:
-    name: egress-router-pod
-"""
-SLICE = """\
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: egress-1-a, labels: {kubernetes.io/service-name: egress-1}}
-addressType: IPv4
-ports: [{name: database, port: 3306, protocol: TCP}]
-endpoints: [{addresses: [10.129.2.31]}]
-"""
-"""What the endpoint controller writes once the Service selects the pod."""
-AROUND = f"""\
-apiVersion: v1
-kind: Node
-metadata: {{name: {NODE}, annotations: {{k8s.ovn.org/node-subnets: '{{"default":"10.129.2.0/23"}}'}}}}
-status: {{addresses: [{{type: InternalIP, address: 192.168.12.5}}]}}
----
-apiVersion: v1
-kind: Node
-metadata: {{name: other}}
-status: {{addresses: [{{type: InternalIP, address: 192.168.12.6}}]}}
----
-apiVersion: v1
-kind: Pod
-metadata: {{name: client}}
-spec: {{nodeName: other}}
-"""
-ROUTER = NamespacedName("default", "egress-router-pod")
 ROUTES = """\
 default via 192.168.12.1 dev net1
 10.129.2.0/23 dev eth0 proto kernel scope link src 10.129.2.31
@@ -100,27 +28,6 @@ default via 192.168.12.1 dev net1
 192.168.12.1 dev net1
 """
 """Step 2.7 of the verification."""
-
-
-def placed(pod: str) -> str:
-    """The pod as it runs: on the node and with the address of the manual's events."""
-    running = pod.replace("spec:\n", f"spec:\n  nodeName: {NODE}\n")
-    return f"{running}status: {{podIP: 10.129.2.31}}\n"
-
-
-def loaded(tmp_path: Path, *documents: str) -> Cluster:
-    path = tmp_path / "objects.yaml"
-    path.write_text("---\n".join(documents))
-    found, cluster = load([str(path)]), Cluster(check=True)
-    assert not found.refused
-    cluster.replace(found)
-    return cluster
-
-
-def asked(cluster: Cluster, target: str, source: str = "default/client", protocol: str = "tcp") -> Answer:
-    return Tracer(Scene(cluster), lambda: FlowTable(cluster.engine)).ask(
-        parse_question(source, target, protocol), "all"
-    )
 
 
 def test_the_routing_table_is_the_manuals(tmp_path: Path) -> None:
@@ -207,45 +114,25 @@ def test_a_definition_that_nobody_declares(tmp_path: Path) -> None:
     assert any("its containers are not created until it is" in each for each in lint(cluster))
 
 
-@pytest.mark.parametrize(
-    ("platform", "said"),
-    [
-        ("", 0),
-        ("BareMetal", 0),
-        ("oVirt", 1),
-        ("VSphere", 3),
-        ("OpenStack", 1),
-        ("AWS", 1),
-        ("Azure", 1),
-    ],
-)
-def test_what_the_platform_must_allow(tmp_path: Path, platform: str, said: int) -> None:
-    infrastructure = f"""\
-apiVersion: config.openshift.io/v1
-kind: Infrastructure
-metadata: {{name: cluster}}
-status: {{platformStatus: {{type: "{platform}"}}}}
+def test_a_router_pod_that_asks_a_service_stays_in_ovn(tmp_path: Path) -> None:
+    """Services are reached by eth0, whatever endpoint is chosen: also one that nobody has."""
+    service = (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: far}\nspec: {clusterIP: 172.30.0.9, ports: [{port: 80}]}\n"
+    )
+    slice_ = SLICE.replace("egress-1", "far").replace("10.129.2.31", "203.0.113.7")
+    found = asked(loaded(tmp_path, AROUND, DEFINITION, placed(POD), service, slice_), "172.30.0.9:80", str(ROUTER))
+    assert "past OVN" not in found.reason
+    assert "past OVN" in asked(loaded(tmp_path, AROUND, DEFINITION, placed(POD)), "203.0.113.7:80", str(ROUTER)).reason
+
+
+def test_the_leg_after_the_router_is_not_encrypted(tmp_path: Path) -> None:
+    ipsec = """\
+apiVersion: operator.openshift.io/v1
+kind: Network
+metadata: {name: cluster}
+spec: {defaultNetwork: {type: OVNKubernetes, ovnKubernetesConfig: {ipsecConfig: {}}}}
 """
-    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(LABELLED), SERVICE, SLICE, infrastructure)
-    found = requirements(platform, cluster.engine.rows(ROUTER_PLAN)[ROUTER])
-    assert len(found) == said
-    if platform == "OpenStack":
-        assert found == (
-            "openstack port set --allowed-address ip_address=192.168.12.99,mac_address=<mac_address> "
-            "<neutron_port_uuid>",
-        )
-    if platform == "VSphere":
-        assert ["promiscuous" in found[0], "MAC address changes" in found[1], "forged" in found[2]] == [True] * 3
-    is_cloud = platform in ("AWS", "Azure")
-    assert (support(platform) == "unsupported") == is_cloud
-    assert any(each.startswith(f"platform {platform}: an egress router") for each in lint(cluster)) == is_cloud
-
-
-def test_a_second_replica_and_an_address_in_use(tmp_path: Path) -> None:
-    twin = placed(POD).replace("name: egress-router-pod\n  ann", "name: twin\n  ann").replace("2.31", "2.32")
-    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(POD), twin)
-    for pod in ("default/egress-router-pod", "default/twin"):
-        assert any(each.startswith(f"pod {pod}: 192.168.12.99 is used by") for each in lint(cluster))
-    taken = DEFINITION.replace("192.168.12.99/24", "192.168.12.6/24")
-    texts = lint(loaded(tmp_path, AROUND, taken, placed(POD)))
-    assert any("192.168.12.6 is an address of node other, too" in each for each in texts)
+    cluster = loaded(tmp_path, ipsec, AROUND, DEFINITION, placed(LABELLED), SERVICE, SLICE)
+    tunnel, last = asked(cluster, f"{ROUTER}:80").legs
+    assert (tunnel.transport, tunnel.is_encrypted) == ("geneve", True)
+    assert (last.is_encrypted, "outside of the tunnels" in last.protection) == (False, True)

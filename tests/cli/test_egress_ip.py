@@ -50,6 +50,14 @@ def test_what_is_on_no_node_is_shown_with_its_reason(tmp_path: Path) -> None:
     assert ovnk("egressip", "-f", SHOP, "-o", "name").out == "egressip.k8s.ovn.org/payments\n"
 
 
+def test_an_address_on_no_node_is_an_answer_and_a_refused_object_a_fault(tmp_path: Path) -> None:
+    file = tmp_path / "more.yaml"
+    file.write_text(MORE % ("far", "198.51.100.9"))
+    assert ovnk("egressip", "-f", SHOP, "-f", str(file)).code == 0
+    file.write_text(MORE % ("bad", "198.51.100.9/24"))
+    assert ovnk("egressip", "-f", SHOP, "-f", str(file)).code == 1
+
+
 def test_a_record_stays_and_rebalancing_spreads_it(tmp_path: Path) -> None:
     record, file = tmp_path / "decisions.json", tmp_path / "shop.yaml"
     text = "\n---\n".join(path.read_text() for path in sorted(Path(SHOP).glob("c*.yaml")))

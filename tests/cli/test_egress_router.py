@@ -60,9 +60,16 @@ def test_a_server_says_what_files_say() -> None:
     with terminal() as online:
         online.ok("apply", "-f", SHOP, "--wait")
         document = json.loads(online.ok(*ASKED))
+        plans = json.loads(online.ok("egressrouter", "-o", "json"))
+        texts = {form: online.ok("egressrouter", ROUTER, "-o", form) for form in ("nft", "routes", "table")}
+        unknown = online.run("egressrouter", "shop/cart")
         listed = online.ok("get", "net-attach-def", "-n", "ledger")
         described = online.ok("describe", "net-attach-def", "bank", "-n", "ledger")
     check(document, "trace")
     assert document["egress_router"] == HOP
+    check(plans, "egressrouter")
+    assert plans == ovnk("egressrouter", "-f", SHOP, "-o", "json").json("egressrouter")
+    assert texts == {form: ovnk("egressrouter", ROUTER, "-f", SHOP, "-o", form).out for form in texts}
+    assert (unknown.code, "shop/cart is no egress router pod" in unknown.err) == (2, True)
     assert listed.splitlines()[1].split()[:2] == ["bank", "egress-router"]
     assert "Technology Preview" in described

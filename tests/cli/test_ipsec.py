@@ -10,8 +10,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from ovnk_core.certificates.signing import make_request
-from tests.cli.command import ovnk
+from tests.cli.command import check, ovnk
+from tests.cli.online import terminal, write
 from tests.kit import manifest as m
+from tests.kit.hybrid import operator
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
@@ -58,3 +60,41 @@ def test_refused_and_misused(tmp_path: Path) -> None:
     (key,) = (tmp_path / "ca").glob("authority-*.pem")
     key.chmod(0o644)
     assert "chmod 0600" in ovnk("ipsec", "ca", "--folder", folder).err
+
+
+def test_a_server_does_what_a_folder_does(tmp_path: Path) -> None:
+    folder, request = tmp_path / "ca", tmp_path / "n1.csr"
+    request.write_bytes(make_request("n1", KEY))
+    with terminal(options={"certificates-folder": str(folder)}) as at:
+        at.ok(
+            "apply",
+            "-f",
+            write(tmp_path, operator({"ipsecConfig": {}}), m.node("n1"), m.node("n2", address="192.0.2.2")),
+        )
+        assert at.run("ipsec", "status").code == 1, "there is no authority"
+        bundle = at.ok("ipsec", "ca")
+        assert bundle == ovnk("ipsec", "ca", "--folder", str(folder)).out
+        signed = at.ok("ipsec", "sign", "n1", "--request", str(request))
+        x509.load_pem_x509_certificate(signed.encode()).verify_directly_issued_by(
+            x509.load_pem_x509_certificate(bundle.encode())
+        )
+        lacking = at.run("ipsec", "status", "-o", "json")
+        document = json.loads(lacking.out)
+        check(document, "ipsec")
+        assert (lacking.code, document.pop("enabled"), document.pop("missing")) == (1, True, ["n2"])
+        assert document == ovnk("ipsec", "status", "--folder", str(folder), "-o", "json").json("ipsec")
+        assert "node/n2 has no certificate" in at.run("ipsec", "status").err
+        request.write_bytes(make_request("n2", KEY))
+        at.ok("ipsec", "sign", "n2", "--request", "-", stdin=request.read_text())
+        at.ok("ipsec", "status")
+        refused = at.run("ipsec", "sign", "n1", "--request", str(request))
+        assert (refused.code, "its subject must be the common name n1" in refused.err) == (1, True), refused
+        rotated = json.loads(at.ok("ipsec", "ca", "--rotate", "-o", "json"))
+        assert [each["signing"] for each in rotated["authorities"]] == [True, False]
+        for words in (
+            ("ipsec", "ca", "--folder", str(folder), "--server", at.server.socket),
+            ("ipsec", "sign", "n1", "-f", str(tmp_path), "--request", str(request)),
+            ("ipsec", "sign", "n1", "--folder", str(folder), "--request", str(request)),
+        ):
+            assert at.run(*words).code == 2, words
+    assert "give --folder FOLDER, or --server ADDRESS" in ovnk("ipsec", "ca").err

@@ -32,6 +32,7 @@ from tests.kit.random_policy import (
     PolicyMaker,
     random_labels,
 )
+from tests.kit.random_router import RouterMaker
 from tests.kit.random_service import ServiceMaker, Surroundings
 
 Families = Literal["v4", "v6", "dual"]
@@ -67,6 +68,7 @@ def ref_of(manifest: Manifest) -> ObjectRef:
 class RandomCluster:
     """``families`` None: drawn from the seed. ``has_oddities`` False leaves out nodes without a gateway and the like.
 
+    ``has_egress_routers``: not where OVN is asked, which does not see a pod's second interface.
     ``is_pinned``: nodes and pods carry their subnets, ids and addresses, so that nothing is left to be decided.
     """
 
@@ -79,6 +81,7 @@ class RandomCluster:
         policies: tuple[int, int] = (0, 25),
         services: tuple[int, int] = (0, 6),
         has_egress_ips: bool = True,
+        has_egress_routers: bool = False,
         has_oddities: bool = True,
         is_pinned: bool = False,
     ) -> None:
@@ -92,6 +95,7 @@ class RandomCluster:
         self._made = 0
         self.has_egress_ips = has_egress_ips
         self.egress_ip_maker = EgressIPMaker(seed, lambda: self.numbers, is_pinned=is_pinned)
+        self.router_maker = RouterMaker(seed, lambda: self.numbers) if has_egress_routers else None
         self.policy_maker = PolicyMaker(self.rng, NAMESPACES, self.interesting_address)
         rng = self.rng
         self._put(self.network())
@@ -119,6 +123,9 @@ class RandomCluster:
                 self._put(made)
         for _ in range(self.egress_ip_maker.rng.randint(0, 4) if has_egress_ips else 0):
             self._put(self.egress_ip_maker.egress_ip())
+        if self.router_maker is not None:
+            for _ in range(3):
+                self._put(self.router_maker.definition(self._namespaces))
 
     # ------------------------------------------------------------------ the cluster
 
@@ -256,6 +263,8 @@ class RandomCluster:
             # Often not its own: of another subnet, or held (now or before) by another pod.
             made["status"]["podIPs"] = [{"ip": self.pod_address(family)} for family in self.numbers]
             made["metadata"]["creationTimestamp"] = f"2024-01-0{rng.randint(1, 4)}T00:00:00Z"
+        if self.router_maker is not None and self.router_maker.chance(0.25):
+            self.router_maker.attach(made)
         return made
 
     def _container(self, at: int) -> Manifest:
@@ -336,6 +345,8 @@ class RandomCluster:
         edit = self.rng.choice(kinds)()
         if self.has_egress_ips:
             edit = self._egress(edit)
+        if self.router_maker is not None:
+            edit = self._routers(edit, self.router_maker)
         for ref in edit.delete:
             self.graveyard.append(self.objects.pop(ref))
         for manifest in edit.put:
@@ -362,6 +373,19 @@ class RandomCluster:
         if nodes and maker.chance(0.08) and not self.is_pinned:
             edit = edit._replace(health={maker.rng.choice(nodes): maker.health()})
         return edit._replace(is_programmed=maker.chance(0.6) and not self.is_pinned)
+
+    def _routers(self, edit: Edit, maker: RouterMaker) -> Edit:
+        """Now and then something about egress routers instead."""
+        definitions, pods = (
+            sorted(ref for ref in self.objects if ref.kind == kind) for kind in ("NetworkAttachmentDefinition", "Pod")
+        )
+        if maker.chance(0.08):
+            edit = Edit(put=(maker.definition(self._namespaces),))
+        elif definitions and maker.chance(0.04):
+            edit = Edit(delete=(maker.rng.choice(definitions),))
+        elif pods and maker.chance(0.1):
+            edit = Edit(put=(maker.attach(copy.deepcopy(self.objects[maker.rng.choice(pods)])),))
+        return edit
 
     def reconfigure(self) -> Edit:
         """The rarest edit: other address families for the whole cluster; nodes get addresses to match."""

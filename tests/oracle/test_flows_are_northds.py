@@ -73,14 +73,12 @@ def test_same_flows_with_egress_ips(laboratory: Laboratory, seed: int) -> None:
     """Reroutes to one and to several gateways, translations and marks, along a few edits."""
     made = RandomCluster(seed, FAMILIES[seed % 3], pods=(5, 25), policies=(0, 3))
     cluster = cluster_of(made.manifests())
-    egress_ips = EgressIPs(cluster.engine, seed)
+    egress_ips = EgressIPs(cluster, made.of_kind("Node"), seed)
     table = FlowTable(cluster.engine)
-    for burst in range(4):
+    for burst, _ in enumerate(egress_ips.fail_over(table.advance)):
         laboratory.show(cluster, states=())
         differences = _differences(cluster, table, laboratory)
         assert not differences, f"seed {seed}, burst {burst}:\n" + "\n".join(differences[:20])
-        for _ in range(4):
-            egress_ips.edit(table.advance)
         cluster.engine.verify()
 
 
@@ -94,7 +92,7 @@ def test_no_match_of_ours_fails_to_parse(laboratory: Laboratory) -> None:
         for has_variables in (True, False):
             cluster = cluster_of(made.manifests(), settings=Settings(has_template_variables=has_variables))
             BalancedServices(cluster.engine, 2200)
-            EgressIPs(cluster.engine, 2200)
+            EgressIPs(cluster, made.of_kind("Node"), 2200)
             laboratory.show(cluster, states=("new",))
             warnings = [each for each in laboratory.parse_warnings() if "^NODEIP_IPv" not in each or not has_variables]
             assert warnings == [], family

@@ -23,7 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "graph": ("ovnk_cli.commands.show", "Show the rule graph: what is computed from what."),
     "ipsec": ("ovnk_cli.commands.ipsec", "Certificates of nodes for IPsec: authority, signing, status."),
     "label": ("ovnk_cli.commands.mark", "Set and remove labels of objects on a server."),
-    "lint": ("ovnk_cli.commands.lint", "Find rules that do nothing, or that deny too much or too little."),
+    "lint": ("ovnk_cli.commands.lint", "Find egress objects that do nothing, too much, too little or harm."),
     "matrix": ("ovnk_cli.commands.trace", "Who may talk to whom, for every pair of pods."),
     "patch": ("ovnk_cli.commands.mark", "Change fields of an object on a server."),
     "plan": ("ovnk_cli.commands.change", "What apply would change on a server."),

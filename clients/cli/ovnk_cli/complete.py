@@ -18,6 +18,7 @@ TYPES = (
     "endpointslices",
     "infrastructures",
     "namespaces",
+    "network-attachment-definitions",
     "networkpolicies",
     "networks",
     "networks.operator.openshift.io",

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, Table
 from ovnk_core.features.egress_router.plan import RouterPlan
+from ovnk_core.indexes.endpoint import ATTACHED_POD, AttachedPod
 from ovnk_core.model.egress_router import EgressRouter, interface_names
-from ovnk_core.model.pod import Pod
-from ovnk_core.model.tables import CLUSTER, NETWORK_ATTACHMENT, NODE_DECISION, POD, POD_DECISION, cluster_key
+from ovnk_core.model.tables import CLUSTER, NETWORK_ATTACHMENT, NODE_DECISION, cluster_key
 from ovnk_core.terms.address import InterfaceAddress
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.topology.annotations import cluster_ranges
@@ -19,21 +19,21 @@ ROUTER_PLAN = Table[NamespacedName, RouterPlan]("router_plan")
 """By pod."""
 
 
-@rule(driver=POD, reads=(NETWORK_ATTACHMENT, POD_DECISION, NODE_DECISION, CLUSTER_NETWORK), out=(ROUTER_PLAN,))
-def router_plan(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]:
+@rule(driver=ATTACHED_POD, reads=(NETWORK_ATTACHMENT, NODE_DECISION, CLUSTER_NETWORK), out=(ROUTER_PLAN,))
+def router_plan(read: Reader, key: NamespacedName, pod: AttachedPod) -> Iterable[Output]:
     """The plan of a pod that has an address of the router's family."""
-    found = _router(read, pod)
-    network, decision = read(CLUSTER_NETWORK, CLUSTER), read(POD_DECISION, key)
-    if pod.is_completed or found is None or network is None or decision is None:
+    found, network = _router(read, pod), read(CLUSTER_NETWORK, CLUSTER)
+    node = read(NODE_DECISION, cluster_key(pod.node))
+    if found is None or network is None or node is None:
         return
     name, interface, router = found
-    node, family = read(NODE_DECISION, cluster_key(decision.node)), router.address.family
-    for subnet in node.subnets if node is not None else ():
-        address = next((each for each in decision.addresses if subnet.contains(each)), None)
+    family = router.address.family
+    for subnet in node.subnets:
+        address = next((each for each in pod.addresses if subnet.contains(each)), None)
         if address is not None and family == subnet.family:
             plan = RouterPlan(
                 pod=key,
-                node=decision.node,
+                node=pod.node,
                 network=name,
                 interface=interface,
                 router=router,
@@ -45,14 +45,14 @@ def router_plan(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]
             return
 
 
-def _router(read: Reader, pod: Pod) -> tuple[NamespacedName, str, EgressRouter] | None:
+def _router(read: Reader, pod: AttachedPod) -> tuple[NamespacedName, str, EgressRouter] | None:
     """(definition, interface, configuration) of a pod's egress router; of several the last one, whose default route
     replaces the others'. Every definition that is named is read."""
     found = None
     for attachment, interface in zip(pod.attachments, interface_names(pod.attachments), strict=True):
         name = NamespacedName(attachment.namespace, attachment.network)
         definition = read(NETWORK_ATTACHMENT, name)
-        if definition is not None and definition.router is not None and not pod.is_host_network:
+        if definition is not None and definition.router is not None:
             found = name, interface, definition.router
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from grpc import StatusCode
 from ovnk_api.v1 import egress_ip_service_pb2 as pb
-from ovnk_api.v1 import event_service_pb2, object_service_pb2
+from ovnk_api.v1 import event_service_pb2, object_service_pb2, output_service_pb2
 from ovnk_client import Client, NotFound
 
 from ovnk_core.keeper.settings import KeeperSettings
@@ -271,3 +271,22 @@ async def test_the_client() -> None:
             await settled(stand, api, {"192.0.2.100": "n1"})
             with pytest.raises(NotFound):
                 await client.report_reachability({"n9": False})
+
+
+async def test_a_move_changes_the_outputs_of_two_nodes(stand: Stand, api: Api) -> None:
+    """First that of the node that held the address, then that of the one that holds it now, and of no other."""
+    await apply(api, *NODES, node("n4", 4), egress_ip("a", "192.0.2.100", "192.0.2.101"))
+    await stand.keeper.plane.record_decisions()
+    events = api.outputs.WatchOutputs(output_service_pb2.WatchOutputsRequest(kind="Node"))
+    first = [(await events.read()).changed for _ in range(4)]
+    assert [list(each.egress_ips) for each in first] == [["192.0.2.100"], ["192.0.2.101"], [], []]
+    assert (await events.read()).HasField("synced")
+    await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n1", wait=True))
+    await apply(api, node("n5", 5))
+    changed = [(await events.read()).changed for _ in range(3)]
+    told = [(each.reference.name, list(each.egress_ips)) for each in changed]
+    assert told == [("n1", []), ("n4", ["192.0.2.100"]), ("n5", [])]
+    events.cancel()
+    ann = await stand.caller("ann", Rules(("list watch", "Node", "-")))
+    page = await ann.outputs.ListOutputs(output_service_pb2.ListOutputsRequest())
+    assert len(page.outputs) == 5 and not any(each.egress_ips for each in page.outputs), "they are of EgressIPs"

@@ -31,6 +31,11 @@ def node(
     }
 
 
+def without_gateway(manifest: Manifest) -> Manifest:
+    manifest["metadata"]["annotations"] = {"k8s.ovn.org/l3-gateway-config": '{"default":{"mode":""}}'}
+    return manifest
+
+
 def egress_ip(name: str, *addresses: str, created: str = "") -> Manifest:
     meta = {"name": name} | ({"creationTimestamp": created} if created else {})
     spec = {"egressIPs": list(addresses), "namespaceSelector": {}}
@@ -126,6 +131,7 @@ def test_as_many_addresses_as_possible_are_placed() -> None:
         (node(1, is_ready=False), "NoNode"),
         (node(1, address="10.0.0.1"), "Subnet"),
         (node(1, value="false"), "1"),
+        (without_gateway(node(1)), "NoNode"),
     ],
 )
 def test_who_may_hold_an_address(manifest: Manifest, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""``ovnk egressrouter``: what the egress router pods of files do, and what their platform must allow."""
+"""``ovnk egressrouter``: what egress router pods do, of files or on a server, and what their platform must allow."""
 
 from __future__ import annotations
 
@@ -9,47 +9,60 @@ import click
 from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
+from ovnk_cli.place import ask, server_options, taken_server
 from ovnk_core.analysis.router_lint import platform_of, router_warnings
 from ovnk_core.features.egress_router.plan import RouterPlan, cluster_routes, nft_ruleset, routing_table
 from ovnk_core.features.egress_router.platform import requirements
 from ovnk_core.features.egress_router.rules import ROUTER_PLAN
 from ovnk_core.model.attachment_manifest import destination_text
 
+Document = dict[str, Any]
+
 
 @click.command()
 @click.argument("pods", nargs=-1, metavar="[NAMESPACE/POD]...")
-@input_options()
+@server_options
+@input_options(is_required=False)
 @northbound_options(is_required=False)
 @output_option("table", "json", "yaml", "nft", "routes")
 def egressrouter(pods: tuple[str, ...], output: str, **given: Any) -> None:
     """Show what egress router pods do: all, or those that are named.
 
     routes is the pod's routing table, nft the ruleset that redirects connections to its destinations; of several pods
-    each begins with a line that names it.
+    each begins with a line that names it. A server tells the warnings to those who may list everything they can be
+    about.
     """
+    server = taken_server(given)
+    if server is not None:
+        from ovnk_cli.online.routers import routers
+
+        _print(ask(server, routers), pods, output)
+        return
     found = offline(Input(**given))
-    plans = {str(key): plan for key, plan in sorted(found.cluster.engine.rows(ROUTER_PLAN).items())}
-    unknown = [pod for pod in pods if pod not in plans]
-    if unknown:
-        raise click.UsageError(f"{unknown[0]} is no egress router pod")
-    chosen = [plans[pod] for pod in dict.fromkeys(pods or plans)]
-    if output in ("nft", "routes"):
-        for plan in chosen:
-            if len(chosen) > 1:
-                click.echo(f"# {plan.pod}")
-            text = nft_ruleset(plan) if output == "nft" else "\n".join(routing_table(plan)) + "\n"
-            click.echo(text, nl=False)
-        raise click.exceptions.Exit(found.exit_code)
     warnings, platform = router_warnings(found.cluster), platform_of(found.cluster)
-    documents = [_document(plan, platform, warnings[plan.pod]) for plan in chosen]
-    if output in ("json", "yaml"):
-        emit({"routers": documents}, output)
-    else:
-        table(["POD", "NODE", "INTERFACE", "ADDRESS", "GATEWAY", "DESTINATIONS", "WARNINGS"], map(_row, documents))
+    plans = found.cluster.engine.rows(ROUTER_PLAN)
+    _print([_document(plan, platform, warnings[key]) for key, plan in sorted(plans.items())], pods, output)
     raise click.exceptions.Exit(found.exit_code)
 
 
-def _document(plan: RouterPlan, platform: str, warnings: tuple[str, ...]) -> dict[str, Any]:
+def _print(documents: list[Document], pods: tuple[str, ...], output: str) -> None:
+    known = {each["pod"]: each for each in documents}
+    unknown = [pod for pod in pods if pod not in known]
+    if unknown:
+        raise click.UsageError(f"{unknown[0]} is no egress router pod")
+    chosen = [known[pod] for pod in dict.fromkeys(pods or known)]
+    if output in ("json", "yaml"):
+        emit({"routers": chosen}, output)
+    elif output in ("nft", "routes"):
+        for each in chosen:
+            if len(chosen) > 1:
+                click.echo(f"# {each['pod']}")
+            click.echo(each["nft"] if output == "nft" else "\n".join(each["routes"]) + "\n", nl=False)
+    else:
+        table(["POD", "NODE", "INTERFACE", "ADDRESS", "GATEWAY", "DESTINATIONS", "WARNINGS"], map(_row, chosen))
+
+
+def _document(plan: RouterPlan, platform: str, warnings: tuple[str, ...]) -> Document:
     router = plan.router
     return {
         "pod": str(plan.pod),
@@ -80,7 +93,7 @@ def _document(plan: RouterPlan, platform: str, warnings: tuple[str, ...]) -> dic
     }
 
 
-def _row(each: dict[str, Any]) -> list[object]:
+def _row(each: Document) -> list[object]:
     shown = ", ".join(each["destinations"]) or "-"
     return [
         each["pod"],

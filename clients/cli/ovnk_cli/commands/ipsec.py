@@ -1,4 +1,4 @@
-"""``ovnk ipsec``: the certificates of nodes (15.4.3), in a folder of files and without a cluster."""
+"""``ovnk ipsec``: the certificates of nodes (15.4.3), in a folder of files without a cluster, or on a server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import click
 from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, say, table
+from ovnk_cli.place import Server, ask, server_for_files, server_options
 from ovnk_core.certificates.authority import is_valid_between
 from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing
 from ovnk_core.certificates.signing import MAX_REQUEST_BYTES, SIGNER, USAGE, Request
@@ -21,11 +22,10 @@ from ovnk_core.model.tables import NODE, cluster_key
 Document = dict[str, Any]
 
 
-def folder_option(function: Any) -> Any:
-    """``--folder``: where authorities and certificates are kept."""
-    return click.option(
-        "--folder", required=True, metavar="FOLDER", help="Authorities and certificates; made with mode 0700."
-    )(function)
+def place_options(function: Any) -> Any:
+    """``--folder``, where authorities and certificates are kept, or a server that has one."""
+    option = click.option("--folder", metavar="FOLDER", help="Authorities and certificates; made with mode 0700.")
+    return server_options(option(function))
 
 
 @click.group()
@@ -33,65 +33,99 @@ def ipsec() -> None:
     """The certificate authority of IPsec, certificates of nodes, and when both are renewed.
 
     A folder holds the authorities with their keys, and the newest certificate of each node; `ovnk serve` uses the same
-    folder (certificates.folder).
+    folder (certificates.folder), and answers for it with --server.
     """
 
 
 @ipsec.command()
-@folder_option
+@place_options
 @click.option("--rotate", is_flag=True, help="Make the next authority: trusted at once, signing 90 days later.")
 @output_option("table", "json", "yaml", "name", default="name")
-def ca(folder: str, rotate: bool, output: str) -> None:
+def ca(folder: str | None, rotate: bool, output: str, **given: Any) -> None:
     """Make the authority if there is none or its successor is due, and print what nodes are to trust.
 
     `-o name`, the default, prints the certificates in PEM: give them to every node before any other authority signs.
     """
-    office, now = Office(folder), _now()
-    standings = office.rotate(now, only_if_due=not rotate)
+    server, now = _server(folder, given), _now()
+    if server is not None:
+        from ovnk_cli.online.certificates import authority
+
+        bundle, standings = ask(server, authority(rotate))
+    else:
+        office = Office(str(folder))
+        standings = office.rotate(now, only_if_due=not rotate)
+        bundle = office.bundle(now).decode()
     if output == "name":
-        click.echo(office.bundle(now).decode(), nl=False)
+        click.echo(bundle, nl=False)
     else:
         _print({"authorities": list(map(_document, standings))}, output)
 
 
 @ipsec.command()
 @click.argument("node")
-@folder_option
-@input_options()
+@place_options
+@input_options(is_required=False)
 @click.option("--request", "request_file", required=True, metavar="FILE", help="PKCS#10 in PEM; - for stdin.")
 @click.option("--signer", default=SIGNER, show_default=True, help="The signer that is asked for.")
 @click.option("--usage", "usages", multiple=True, default=(USAGE,), show_default=True, help="What it is asked for.")
-def sign(node: str, folder: str, request_file: str, signer: str, usages: tuple[str, ...], **given: Any) -> None:
-    """Sign the request of a node that the files know, and print its certificate in PEM.
+def sign(node: str, request_file: str, signer: str, usages: tuple[str, ...], **given: Any) -> None:
+    """Sign the request of a node that the files (-f), or the server, know, and print its certificate in PEM.
 
     The request's common name and its only alternative name must be the node's chassis id
     (k8s.ovn.org/node-chassis-id, or else the node's name). Exit status 1 when it is refused.
     """
-    found = offline(Input(**given))
+    folder: str | None = given.pop("folder")
+    server = _server(folder, given)
+    if (server is None) != bool(given["paths"]):
+        raise click.UsageError("--folder goes with -f PATH, which says which nodes there are; --server knows its own")
     asked = Request(node=node, pem=_read(request_file), signer=signer, usages=usages)
-    issued = Office(folder).sign(asked, _chassis(found.cluster, node), _now())
-    say(f"valid until {_time(issued.standing.valid_until)}, to be renewed from {_time(issued.standing.renew_at)} on")
-    click.echo(issued.certificate.decode(), nl=False)
+    if server is not None:
+        from ovnk_cli.online.certificates import signed
+
+        certificate, standing = ask(server, signed(asked))
+    else:
+        cluster = offline(Input(**given)).cluster
+        issued = Office(str(folder)).sign(asked, _chassis(cluster, node), _now())
+        certificate, standing = issued.certificate.decode(), issued.standing
+    say(f"valid until {_time(standing.valid_until)}, to be renewed from {_time(standing.renew_at)} on")
+    click.echo(certificate, nl=False)
 
 
 @ipsec.command()
-@folder_option
+@place_options
 @output_option("table", "json", "yaml", "name")
-def status(folder: str, output: str) -> None:
+def status(folder: str | None, output: str, **given: Any) -> None:
     """How traffic is encrypted, and when certificates end and are to be renewed.
 
-    Exit status 1 when there is no valid authority, or one or a node's certificate has expired or is due.
+    Exit status 1 when there is no valid authority, or one or a node's certificate has expired or is due; on a server
+    of a cluster with IPsec also when a node has none.
     """
-    office, now = Office(folder), _now()
-    authorities, nodes = office.authorities(now), office.nodes()
+    server, now = _server(folder, given), _now()
+    more: Document = {}
+    if server is not None:
+        from ovnk_cli.online.certificates import standings
+
+        authorities, nodes, more = ask(server, standings)
+    else:
+        office = Office(str(folder))
+        authorities, nodes = office.authorities(now), tuple(office.nodes().values())
     document: Document = {
         "cipher": {"algorithm": CIPHER, "icv_bytes": ICV_BYTES, "key_bits": KEY_BITS, "mode": MODE},
         "authorities": list(map(_document, authorities)),
-        "nodes": [_document(each) | {"state": _state(each, now)} for each in nodes.values()],
+        "nodes": [_document(each) | {"state": _state(each, now)} for each in nodes],
     }
-    _print(document, output)
-    is_fine = bool(authorities) and all(_state(each, now) == "valid" for each in (*authorities[-1:], *nodes.values()))
-    raise click.exceptions.Exit(0 if is_fine else 1)
+    _print(document | more, output)
+    is_fine = bool(authorities) and all(_state(each, now) == "valid" for each in (*authorities[-1:], *nodes))
+    lacks = bool(more.get("enabled") and more["missing"])
+    raise click.exceptions.Exit(0 if is_fine and not lacks else 1)
+
+
+def _server(folder: str | None, given: dict[str, Any]) -> Server | None:
+    """The server that is asked; None for the folder. Raises UsageError without either."""
+    server = server_for_files(given, is_wanted=folder is None)
+    if server is None and folder is None:
+        raise click.UsageError("give --folder FOLDER, or --server ADDRESS (or OVNK_SERVER)")
+    return server
 
 
 def _now() -> datetime:
@@ -147,6 +181,8 @@ def _print(document: Document, output: str) -> None:
         for name, _ in rows:
             click.echo(name)
         return
+    for name in document.get("missing", ()):
+        say(f"node/{name} has no certificate")
     table(
         ("NAME", "VALID FROM", "VALID UNTIL", "RENEW", "STATE"),
         ((name, each["valid_from"], each["valid_until"], each["renew_at"], _word(each)) for name, each in rows),
