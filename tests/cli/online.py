@@ -58,7 +58,7 @@ def terminal(**options: Any) -> Iterator[Terminal]:
         server = ServerProcess(directory, **options)
         server.start()
         try:
-            asyncio.run(server.ready())
+            asyncio.run(server.ready(has_writer=True))
             yield Terminal(server)
         finally:
             server.daemon.stop()

@@ -53,19 +53,21 @@ class ServerProcess:
         async with Client(self.socket) as client:
             yield client
 
-    async def ready(self) -> None:
-        """Until it answers. Raises DaemonFailed when it ended or is too slow."""
+    async def ready(self, *, has_writer: bool = False) -> None:
+        """Until it answers, and knows of a writer if asked for. Raises DaemonFailed when it ended or is too slow."""
         deadline = asyncio.get_running_loop().time() + READY_S
         async with Client(self.socket, patience_s=0.01) as client:
             while True:
+                late: ClientError | None = None
                 try:
-                    await client.status()
-                    return
+                    if (await client.status()).writer.epoch or not has_writer:
+                        return
                 except ClientError as error:
-                    if not self.daemon.is_alive:
-                        raise self.daemon.failure("ended at start") from error
-                    if asyncio.get_running_loop().time() > deadline:
-                        raise self.daemon.failure(f"not ready in {READY_S:g} s: {error}") from error
+                    late = error
+                if not self.daemon.is_alive:
+                    raise self.daemon.failure("ended at start") from late
+                if asyncio.get_running_loop().time() > deadline:
+                    raise self.daemon.failure(f"not ready in {READY_S:g} s: {late or 'no writer'}") from late
                 await asyncio.sleep(0.02)
 
     async def died(self, timeout_s: float = 20.0) -> None:
