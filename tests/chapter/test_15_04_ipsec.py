@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ovnk_core.analysis.diff import row_operations
 from ovnk_core.analysis.lint import lint
 from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE
 from ovnk_core.cluster import Cluster
@@ -273,3 +274,10 @@ def test_without_ipsec_legs_say_nothing() -> None:
 
 def test_15_4_2_cipher_key_and_mode() -> None:
     assert (CIPHER, ICV_BYTES, KEY_BITS, MODE) == ("AES-GCM-16-256", 16, 256, "Transport")
+
+
+def test_a_cluster_with_ipsec_differs_from_itself_in_nothing() -> None:
+    schema = MemoryDatabase().schema
+    assert row_operations(installed(IPSEC), installed(IPSEC), schema) == ()
+    (update,) = [each for each in row_operations(installed(), installed(IPSEC), schema) if isinstance(each, Update)]
+    assert update.columns["ipsec"] is True
