@@ -9,7 +9,11 @@ is made of cycles in the residual graph below, so a state without a cycle of neg
 * node -> item: the node sheds one that sits there;
 * node -> pool: its load grows by one; pool -> node: it shrinks by one.
 
-Cost: O(edges) when the loads are even; else for each move some passes over the edges, which are items times choices.
+Going through the items once, each to the lightest node it may sit on, mostly gets there, and counting tells whether it
+did: loads within one of each other cannot be evened further, and what stood above them had to move. Only where nodes
+that hold too much may give to some nodes alone, or an item had to give way to another, are cycles looked for.
+
+Cost: O(items times choices); for each cycle some passes over the edges, which are as many.
 """
 
 from __future__ import annotations
@@ -33,8 +37,10 @@ def balanced(
     if heaviest - min((loads[node] for nodes in choices for node in nodes), default=0) <= 1:
         return {}
     state = _State(loads, groups, at, choices)
-    while cycle := _negative_cycle(list(state.edges())):
-        state.turn(cycle)
+    state.descend()
+    if not state.is_surely_best(loads):
+        while cycle := _negative_cycle(list(state.edges())):
+            state.turn(cycle)
     return {item: node for item, node in enumerate(state.on) if node != at[item]}
 
 
@@ -50,6 +56,26 @@ class _State:
         self._sitting = {(groups[item], node): item for item, node in enumerate(at)}
         # One unit of squares outweighs every item moved, and moved back, at once.
         self._unit = 2 * len(at) + 1
+
+    def descend(self) -> None:
+        """Every item once: to the lightest node that is free for it, where that makes loads more even."""
+        for item, node in enumerate(self.on):
+            group = self._groups[item]
+            free = [other for other in self._choices[item] if (group, other) not in self._sitting]
+            lightest = min(free, key=self._loads.__getitem__, default=node)
+            if self._loads[lightest] + 2 <= self._loads[node]:
+                self._move({item: lightest})
+
+    def is_surely_best(self, before: Mapping[str, int]) -> bool:
+        """Whether counting shows that nothing is better; False says nothing. ``before``: the loads there were."""
+        nodes = {node for nodes in self._choices for node in nodes}
+        low, larger = divmod(sum(before[node] for node in nodes), len(nodes))
+        if not all(low <= self._loads[node] <= low + 1 for node in nodes):
+            return False
+        # ``larger`` nodes end one above ``low``: best those that stood there.
+        above = [before[node] - low for node in nodes if before[node] > low]
+        needed = sum(above) - min(larger, len(above))
+        return sum(home != node for home, node in zip(self._at, self.on, strict=True)) == needed
 
     def edges(self) -> Iterator[Edge]:
         for item, node in enumerate(self.on):
@@ -75,6 +101,9 @@ class _State:
         for here, there in zip(cycle, (*cycle[1:], cycle[0]), strict=True):
             if isinstance(here, int):
                 goes[here] = self.on[there] if isinstance(there, int) else str(there)
+        self._move(goes)
+
+    def _move(self, goes: Mapping[int, str]) -> None:
         for item in goes:
             del self._sitting[self._groups[item], self.on[item]]
             self._loads[self.on[item]] -= 1
