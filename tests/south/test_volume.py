@@ -39,11 +39,12 @@ async def test_eight_thousand_acls_at_once(make: Callable[[str], Northbound], ow
 
 
 async def longest_stall(until: asyncio.Event) -> float:
-    """The longest time the loop took to come back to a task that asks for every turn, in seconds."""
-    worst, last = 0.0, time.perf_counter()
+    """The most CPU the loop used before it came back to a task that asks for every turn, in seconds. Not the time that
+    went by: others use this machine, too."""
+    worst, last = 0.0, time.thread_time()
     while not until.is_set():
         await asyncio.sleep(0)
-        now = time.perf_counter()
+        now = time.thread_time()
         worst, last = max(worst, now - last), now
     return worst
 
@@ -59,5 +60,5 @@ async def test_native_load_of_twenty_thousand_acls_does_not_hold_up_the_loop(own
     done.set()
     assert len(reader.rows("ACL")) == 20000
     assert gc.isenabled()
-    assert await probe < 0.3
+    assert await probe < 0.1
     await reader.close()
