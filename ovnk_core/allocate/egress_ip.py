@@ -1,10 +1,11 @@
 """Which node holds which egress IP.
 
-Of several objects that name an address the oldest has it (creationTimestamp), then who holds it, then the first by
-name. Each placement goes to a node with the fewest addresses over all objects, ties by name, so that as many addresses
-of the object are placed as can be: no node holds two of one object. What is placed stays until its node cannot hold it
-any more or its object changes; what comes back to life later is not given its addresses back, so a cluster whose
-labels come late is uneven until ``rebalance``.
+Of several objects that name an address the one that holds it keeps it, through moves, too; where none does, or its
+holder finds no node for it, the oldest has it (creationTimestamp), then the first by name. Each placement goes to a
+node with the fewest addresses over all objects, ties by name, so that as many addresses of the object are placed as
+can be: no node holds two of one object. What is placed stays until its node cannot hold it any more or its object
+changes; what comes back to life later is not given its addresses back, so a cluster whose labels come late is uneven
+until ``rebalance``.
 
 A move takes two steps. An address that must leave is withdrawn and stands in ``leaving``; nobody may place it, on
 whatever node and for whatever object, before ``withdrawn`` says that no northbound holds it any more.
@@ -41,12 +42,13 @@ class EgressIPAllocator:
         self.decisions: dict[Key, EgressIPDecision] = {}
         self._platform = ""
         self._nodes: dict[str, EgressNode] = {}
-        self._hosts: dict[Address, set[str]] = {}
+        self._taken: dict[Address, dict[str, str]] = {}
         self._named: dict[Key, tuple[Address, ...]] = {}
         self._claims: dict[Address, set[Key]] = {}
         self._held: dict[str, set[tuple[Key, Address]]] = {}
         self._leaving: dict[Address, set[Key]] = {}
         self._waiting: set[Key] = set()
+        self._returning: set[tuple[Key, Address]] = set()
         for key, decision in recorded.items():
             self._record(key, decision)
 
@@ -81,6 +83,7 @@ class EgressIPAllocator:
                 before[key] = decision
                 self._record(key, replace(decision, leaving=tuple(e for e in decision.leaving if e not in gone)))
                 touched |= {key}.union(*(self._claims.get(each.address, ()) for each in gone))
+                self._returning |= {(key, each.address) for each in gone}
         return self._settle(objects, touched | self._waiting, before, evens=True) if touched else {}
 
     def rebalance(self, objects: Objects) -> Changes:
@@ -145,14 +148,14 @@ class EgressIPAllocator:
         self._nodes.pop(name, None)
         if node is not None:
             self._nodes[name] = node
-        old, new = (before or EgressNode()).hosts, (node or EgressNode()).hosts
+        old, new = dict((before or EgressNode()).taken), dict((node or EgressNode()).taken)
         for address in old:
-            self._hosts[address].discard(name)
-            if not self._hosts[address]:
-                del self._hosts[address]
-        for address in new:
-            self._hosts.setdefault(address, set()).add(name)
-        touched = {key for address in {*old, *new} for key in self._claims.get(address, ())}
+            del self._taken[address][name]
+            if not self._taken[address]:
+                del self._taken[address]
+        for address, what in new.items():
+            self._taken.setdefault(address, {})[name] = what
+        touched = {key for address in old | new for key in self._claims.get(address, ())}
         return touched | {key for key, _ in self._held.get(name, ())} | self._waiting
 
     # ------------------------------------------------------------------ deciding
@@ -168,16 +171,24 @@ class EgressIPAllocator:
         # Who has to go goes before anybody is placed: a node's load is what stays on it.
         for key in present:
             self._keep(key, tuple(each for each in self._assignments(key) if self._may_stay(objects, key, each)))
-        fresh: list[tuple[Key, Address, str]] = []
-        for key in present:
-            for address, node in self._new(objects, objects[key]).items():
-                self._put(key, address, node)
-                fresh.append((key, address, node))
+        fresh = self._place(objects, present)
+        if self._returning:
+            # Whose address has left its node comes first; what finds no node then is anybody's.
+            self._returning.clear()
+            fresh += self._place(objects, present)
         for (key, address), node in self._evened(fresh).items() if evens else ():
             self._put(key, address, node)
         for key in present:
             self._describe(objects, key)
         return self._changes(before)
+
+    def _place(self, objects: Objects, keys: Iterable[Key]) -> list[tuple[Key, Address, str]]:
+        fresh: list[tuple[Key, Address, str]] = []
+        for key in keys:
+            for address, node in self._new(objects, objects[key]).items():
+                self._put(key, address, node)
+                fresh.append((key, address, node))
+        return fresh
 
     def _changes(self, before: Changes) -> Changes:
         return {key: self.decisions.get(key) for key, old in before.items() if self.decisions.get(key) != old}
@@ -198,17 +209,18 @@ class EgressIPAllocator:
             return "Platform", f"egress IPs are not supported on platform {self._platform}"
         if why := self._network.why_not_a_host(address):
             return "Conflict", why
-        if address in self._hosts:
-            return "Conflict", f"is an address of node {min(self._hosts[address])}"
+        if address in self._taken:
+            what, name = min((what, name) for name, what in self._taken[address].items())
+            return "Conflict", f"is {what} of node {name}"
         owner = min(self._claims[address], key=lambda each: self._precedence(objects[each], address))
         if owner != key:
             return "Conflict", f"is held by EgressIP {owner.name}"
         return None
 
-    def _precedence(self, item: EgressIP, address: Address) -> tuple[bool, str, bool, str]:
+    def _precedence(self, item: EgressIP, address: Address) -> tuple[bool, bool, str, str]:
         decision = self.decisions.get(item.key, _NOWHERE)
-        holds = any(each.address == address for each in (*decision.assignments, *decision.leaving))
-        return not item.created, item.created, not holds, item.name
+        is_held = any(each.address == address for each in (*decision.assignments, *decision.leaving))
+        return not (is_held or (item.key, address) in self._returning), *_age(item)
 
     def _new(self, objects: Objects, item: EgressIP) -> dict[Address, str]:
         """Nodes for addresses that are on none: a matching that is largest, and of these one whose nodes come first by

@@ -12,7 +12,7 @@ from ovnk_core.model.egress_ip import ASSIGNABLE_LABEL, NodeHealth
 from ovnk_core.model.node import Node
 from ovnk_core.terms.address import Address, Cidr
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import Settings, external_addresses, host_addresses
+from ovnk_core.topology.place import Settings, external_addresses, host_addresses, next_hops
 
 SUPPORTED_PLATFORMS = ("", "None", "BareMetal", "VSphere")
 """Of Infrastructure (15.9.1.1); a cluster that says nothing is taken to run on bare metal."""
@@ -20,10 +20,11 @@ SUPPORTED_PLATFORMS = ("", "None", "BareMetal", "VSphere")
 
 class EgressNode(Value, frozen=True, kw_only=True):
     """``subnets``: of its primary interface, one per family, and none where the node may hold no egress IP.
-    ``hosts``: its own addresses, which are nobody's egress IP whether it may hold any or not."""
+    ``taken``: what is nobody's egress IP whether it may hold any or not, and what each is to the node: its own, and
+    those without which it is cut off, since OVN would answer for them."""
 
     subnets: tuple[Cidr, ...] = ()
-    hosts: tuple[Address, ...] = ()
+    taken: tuple[tuple[Address, str], ...] = ()
 
     def takes(self, address: Address) -> bool:
         return any(subnet.contains(address) for subnet in self.subnets)
@@ -47,6 +48,19 @@ def why_unfit(node: Node, health: NodeHealth) -> Unfit | None:
 
 def egress_node(node: Node, health: NodeHealth, network: ClusterNetwork, settings: Settings) -> EgressNode:
     """A node as the allocator sees it."""
-    uplink = (each for each in external_addresses(node, settings) if not network.why_not_a_host(each.address))
-    subnets = () if why_unfit(node, health) else tuple(each.subnet for each in uplink)
-    return EgressNode(subnets=subnets, hosts=host_addresses(node, network))
+    external = external_addresses(node, settings)
+    links = tuple(each.subnet for each in external if not network.why_not_a_host(each.address))
+    taken = dict.fromkeys(next_hops(node, external), "the next hop")
+    for link in links:
+        taken |= _ends(link)
+    taken |= dict.fromkeys(host_addresses(node, network), "an address")
+    return EgressNode(subnets=() if why_unfit(node, health) else links, taken=tuple(sorted(taken.items())))
+
+
+def _ends(link: Cidr) -> dict[Address, str]:
+    """Addresses of a link that no host has; the last of IPv6 is an ordinary one. Of a link of two both are hosts."""
+    last = link.at(link.size - 1)
+    if link.size <= 2:
+        return {}
+    first = {link.network: "the network address of the subnet"}
+    return first | ({last: "the broadcast address of the subnet"} if link.family == 4 else {})

@@ -7,12 +7,25 @@ Source: manual 15.9.1.4, 15.9.3.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
+
+from msgspec.structs import replace
 
 from ovnk_core.allocate.egress_node import SUPPORTED_PLATFORMS, Unfit, egress_node, why_unfit
 from ovnk_core.allocate.settling import HEALTHY
 from ovnk_core.cluster import Cluster
-from ovnk_core.model.tables import CLUSTER, EGRESS_IP_DECISION, INFRASTRUCTURE, NODE, NODE_DECISION, NODE_HEALTH
+from ovnk_core.model.egress_ip import EgressIPDecision
+from ovnk_core.model.tables import (
+    CLUSTER,
+    EGRESS_IP_DECISION,
+    INFRASTRUCTURE,
+    NODE,
+    NODE_DECISION,
+    NODE_HEALTH,
+    cluster_key,
+)
+from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS
 
@@ -56,3 +69,15 @@ def egress_nodes(cluster: Cluster) -> list[EgressNodeReport]:
             )
         )
     return found
+
+
+def drained(cluster: Cluster, name: str) -> Mapping[NamespacedName, EgressIPDecision]:
+    """What would be decided if a node were drained now, and its withdrawals Programmed. ``cluster`` stays as it is.
+
+    Cost: a copy of the cluster.
+    """
+    twin, key = cluster.copy(), cluster_key(name)
+    twin.is_deciding = True
+    twin.report({name: replace(twin.engine.rows(NODE_HEALTH).get(key, HEALTHY), is_drained=True)})
+    twin.withdrawn(twin.leaving)
+    return twin.engine.rows(EGRESS_IP_DECISION)

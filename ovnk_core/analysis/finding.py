@@ -158,6 +158,16 @@ CODES: dict[str, Code] = {
         title="A pod names an egress router's network, and is none",
         advice="Take it off the host network, or give the network the family of the cluster's.",
     ),
+    "router-local": Code(
+        severity="error",
+        title="A Service keeps the addresses of clients that its router pod cannot answer",
+        advice="Set externalTrafficPolicy to Cluster: the gateway then hides the client, and the answer comes back.",
+    ),
+    "router-port": Code(
+        severity="warning",
+        title="A port of a Service is redirected by no destination of its router pod",
+        advice="Add a destination for the port, or remove the port.",
+    ),
     "router-service": Code(
         severity="error",
         title="A Service beside egress routers selects no pod",

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 from ovnk_core.analysis.finding import Finding, Severity, found_in
 from ovnk_core.cluster import Cluster
-from ovnk_core.features.egress_router.plan import RouterPlan
+from ovnk_core.features.egress_router.plan import RouterPlan, redirect_of
 from ovnk_core.features.egress_router.platform import support
 from ovnk_core.features.egress_router.rules import ROUTER_PLAN
+from ovnk_core.features.services.endpoints import SERVICE_BACKEND
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.pod import Pod
 from ovnk_core.model.tables import (
@@ -26,10 +27,12 @@ from ovnk_core.model.tables import (
 )
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.port import Protocol, Transport
 from ovnk_core.topology.place import SETTINGS, host_addresses
 
 Told = tuple[str, str]
 """A code and what is said."""
+_PROTOCOLS: dict[Transport, Protocol] = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
 MANY = 8
 """Routers on one node that we call many. The manual gives no number: the limit is how many MAC addresses the node's
 interface filters in hardware (15.11.1)."""
@@ -127,9 +130,9 @@ def router_findings(cluster: Cluster) -> Iterator[Finding]:
         ref = ObjectRef("Pod", key.namespace, key.name)
         for code, text in (*_unmet(cluster, pod), *judged.get(key, ())):
             yield found_in(cluster.sources, ref, code, text)
-    for key, text in _services(cluster):
+    for key, code, text in (*_services(cluster), *_backed(cluster)):
         ref = ObjectRef("Service", key.namespace, key.name)
-        yield found_in(cluster.sources, ref, "router-service", text)
+        yield found_in(cluster.sources, ref, code, text)
 
 
 def _unmet(cluster: Cluster, pod: Pod) -> Iterator[Told]:
@@ -150,7 +153,25 @@ def _unmet(cluster: Cluster, pod: Pod) -> Iterator[Told]:
             yield "router-idle", f"has no IPv{family} address on the cluster network, so it routes nothing"
 
 
-def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str]]:
+def _backed(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
+    """Services with a router pod as an endpoint: clients whose answers are lost, and ports that nothing takes."""
+    rows = cluster.engine.rows
+    plans = {plan.inner.address: plan for plan in rows(ROUTER_PLAN).values()}
+    for key, service in sorted(rows(SERVICE).items() if plans else ()):
+        served = {(each.protocol, each.port, each.address) for each in cluster.engine.members(SERVICE_BACKEND, key)}
+        is_outside = bool(service.has_node_ports or service.external_ips or service.type == "LoadBalancer")
+        for address in sorted({each for *_, each in served if each in plans}):
+            plan = plans[address]
+            if is_outside and service.external_policy == "Local":
+                text = f"keeps the addresses of clients outside (externalTrafficPolicy Local): router pod {plan.pod} "
+                yield key, "router-local", f"{text}answers them by {plan.interface}, so no answer comes back"
+            for protocol, port, _ in sorted(each for each in served if each[2] == address):
+                if plan.router.redirects and redirect_of(plan, _PROTOCOLS[protocol], port) is None:
+                    text = f"its connections to {protocol} {port} end at router pod {plan.pod}"
+                    yield key, "router-port", f"{text}: no destination takes them"
+
+
+def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
     """Services next to a router pod that select no pod: the example of 15.12.3 as it is printed."""
     rows = cluster.engine.rows
     routers: dict[str, list[NamespacedName]] = {}
@@ -169,4 +190,8 @@ def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str]]:
         if not any(all(each.get(name) == value for name, value in service.selector) for each in picked):
             wanted = ",".join(f"{name}={value}" for name, value in service.selector)
             pods = ", ".join(map(str, routers[key.namespace]))
-            yield key, f"selects no pod: router pod {pods} next to it does not have the labels {wanted}"
+            yield (
+                key,
+                "router-service",
+                f"selects no pod: router pod {pods} next to it does not have the labels {wanted}",
+            )

@@ -92,12 +92,7 @@ def key_pem(key: rsa.RSAPrivateKey) -> bytes:
 
 def is_valid(certificate: x509.Certificate, now: datetime) -> bool:
     """Whether ``now`` lies in the certificate's time."""
-    return is_valid_between(certificate.not_valid_before_utc, certificate.not_valid_after_utc, now)
-
-
-def is_valid_between(start: datetime, end: datetime, now: datetime) -> bool:
-    """Whether ``now`` lies between the two times of a certificate."""
-    return start <= now < end
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
 
 
 def common_name(name: x509.Name) -> str:

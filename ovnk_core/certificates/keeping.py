@@ -28,10 +28,11 @@ class Folder:
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
-    def open(self) -> None:
-        """Make it, or refuse one that others may enter."""
+    def open(self, *, is_made: bool = True) -> None:
+        """Refuse one that others may enter; one that is missing is made if ``is_made``, else refused, too."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if is_made:
+                self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.path.stat()
         except OSError as error:
             raise KeepingError(f"{self.path}: {error.strerror}") from error

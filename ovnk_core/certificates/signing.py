@@ -25,6 +25,7 @@ SIGNER, USAGE = "network.openshift.io/signer", "ipsec tunnel"
 MAX_REQUEST_BYTES = 16 << 10
 MAX_RSA_BITS = 8192
 EC_BITS = 256
+_AGAIN = "make the request on the node that is to have the certificate"
 
 
 class Request(Value, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ def checked(request: Request, chassis: str | None) -> x509.CertificateSigningReq
     Raises SchemaError for what cannot be read, or asks for what is not the node's.
     """
     if chassis is None:
-        raise _refusal(request, "node", "no such node: certificates are for known nodes only")
+        raise _refusal(request, "node", "no such node: certificates are for known nodes only", request.node)
     if request.signer != SIGNER:
         raise _refusal(request, "signerName", f"must be {SIGNER}", request.signer)
     if tuple(request.usages) != (USAGE,):
@@ -65,11 +66,13 @@ def checked(request: Request, chassis: str | None) -> x509.CertificateSigningReq
     if not is_signed:
         raise _refusal(request, "request", "is not signed with its own key")
     if len(found.subject) != 1 or common_name(found.subject) != chassis:
-        raise _refusal(request, "request", f"its subject must be the common name {chassis}, the node's chassis id")
+        reason = f"its subject must be the common name {chassis}, the node's chassis id"
+        raise _refusal(request, "request", reason, found.subject.rfc4514_string() or "nothing", fix=_AGAIN)
     if names != [chassis]:
-        raise _refusal(request, "request", f"its only subject alternative name must be the DNS name {chassis}")
+        reason = f"its only subject alternative name must be the DNS name {chassis}"
+        raise _refusal(request, "request", reason, ", ".join(names) or "none, or more than names", fix=_AGAIN)
     if why := _weakness(found):
-        raise _refusal(request, "request", why)
+        raise _refusal(request, "request", why, _strength(found), fix="make a new key and a request with it")
     return found
 
 
@@ -127,5 +130,11 @@ def _weakness(found: x509.CertificateSigningRequest) -> str:
     return f"needs an RSA key of {RSA_BITS} bits or more, or an elliptic curve of {EC_BITS}"
 
 
-def _refusal(request: Request, path: str, reason: str, value: str = "") -> ObjectError:
-    return SchemaError(reason, kind="SigningRequest", name=request.node, path=path, value=value[:80])
+def _strength(found: x509.CertificateSigningRequest) -> str:
+    key, algorithm = found.public_key(), found.signature_hash_algorithm
+    bits = f"{key.key_size} bits" if isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) else "another kind"
+    return f"{bits}, {algorithm.name}" if algorithm is not None else bits
+
+
+def _refusal(request: Request, path: str, reason: str, value: str = "", *, fix: str = "") -> ObjectError:
+    return SchemaError(reason, kind="SigningRequest", name=request.node, path=path, value=value[:80], fix=fix)

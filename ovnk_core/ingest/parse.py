@@ -83,7 +83,7 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_OVN, "EgressFirewall"): KindRule(
         kind="EgressFirewall", version="v1", parse=parse_egress_firewall, is_namespaced=True, keeps_parts=True
     ),
-    (_OVN, "EgressIP"): KindRule(kind="EgressIP", version="v1", parse=parse_egress_ip),
+    (_OVN, "EgressIP"): KindRule(kind="EgressIP", version="v1", parse=parse_egress_ip, keeps_parts=True),
     (_POLICY, "NetworkPolicy"): KindRule(
         kind="NetworkPolicy", version="v1", parse=parse_policy, is_namespaced=True, keeps_parts=True
     ),

@@ -1,4 +1,4 @@
-"""NetworkAttachmentDefinition, and the annotation by which pods ask for it.
+"""NetworkAttachmentDefinition: of an egress router's configuration all, of any other the plug-in's name.
 
 ``spec.config`` is JSON inside the manifest: an error names the field and the path inside (``spec.config:
 ip.addresses[0]``). Only an egress router's configuration is read; what other plug-ins make of theirs is theirs.
@@ -8,27 +8,24 @@ over what it does not know and fails when a pod starts; we say it when the objec
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ovnk_core.errors import LimitError, ObjectError, SchemaError
 from ovnk_core.ingest.json_reader import read_json
-from ovnk_core.ingest.metadata import Metadata, annotation_path, is_label_name, is_subdomain, read_annotation
+from ovnk_core.ingest.metadata import Metadata
 from ovnk_core.ingest.position import Path, path_text
 from ovnk_core.ingest.report import UNSET, Report
 from ovnk_core.ingest.yaml_reader import Unreadable
 from ovnk_core.model.egress_router import (
-    NETWORKS,
     PLUGIN,
-    Attachment,
     EgressRouter,
     InterfaceType,
     NetworkAttachmentDefinition,
     Redirect,
-    interface_names,
+    is_interface_name,
 )
-from ovnk_core.terms.address import Address, InterfaceAddress, parse_address, parse_interface
+from ovnk_core.terms.address import Address, Family, InterfaceAddress, parse_address, parse_cidr, parse_interface
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Transport
 
 _CONFIG: Path = ("spec", "config")
@@ -44,7 +41,10 @@ _PROXIES = ("http", "http-proxy", "dns", "dns-proxy")
 _REDIRECT_ONLY = "the egress router CNI plug-in does not support HTTP proxy mode or DNS proxy mode (15.11.1.1)"
 _FORMS = "write ADDRESS, PORT PROTOCOL ADDRESS or PORT PROTOCOL ADDRESS REMOTEPORT"
 _TRANSPORTS: dict[str, Transport] = {"tcp": "TCP", "udp": "UDP", "sctp": "SCTP"}
-_INTERFACE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,14}")
+_MTU_MIN: dict[Family, int] = {4: 68, 6: 1280}
+_MTU_MAX = 65_535
+"""RFC 791, RFC 8200; Linux takes no more."""
+_LINK_LOCAL = parse_cidr("fe80::/10")[0]
 
 
 class _Inside(Report):
@@ -136,8 +136,16 @@ def _read_router(report: Report, config: Mapping[str, Any]) -> EgressRouter | No
     return _router(report, report.mapping(config, (), "ip"), interface)
 
 
-def _interface(report: Report, config: Mapping[str, Any]) -> tuple[InterfaceType, str, str]:
-    """(type, parent, mode) of the second interface."""
+class _Interface(NamedTuple):
+    """The second interface, as ``EgressRouter`` has it."""
+
+    interface: InterfaceType
+    parent: str
+    mode: str
+    mtu_bytes: int
+
+
+def _interface(report: Report, config: Mapping[str, Any]) -> _Interface:
     word = report.text(config, (), "interfaceType", "macvlan")
     args = report.mapping(config, (), "interfaceArgs")
     kind: InterfaceType = "ipvlan" if word == "ipvlan" else "macvlan"
@@ -145,17 +153,29 @@ def _interface(report: Report, config: Mapping[str, Any]) -> tuple[InterfaceType
         report.refuse(("interfaceType",), "must be macvlan or ipvlan", value=word)
     report.known(args, ("interfaceArgs",), ("master", "mode", "mtu"))
     parent, mode = report.text(args, ("interfaceArgs",), "master"), report.text(args, ("interfaceArgs",), "mode")
-    if parent and not _INTERFACE.fullmatch(parent):
+    if parent and not is_interface_name(parent):
         report.refuse(("interfaceArgs", "master"), "not an interface name", value=parent)
     if mode and mode not in _MODES[kind]:
         reason = f"unknown mode of {kind}: there are {', '.join(_MODES[kind])}"
         report.refuse(("interfaceArgs", "mode"), reason, value=mode)
     if kind == "ipvlan":
         report.warn(("interfaceType",), "the plug-in's documents name ipvlan, its code makes macvlan alone")
-    return kind, parent, mode
+    return _Interface(kind, parent, mode, _mtu(report, report.text(args, ("interfaceArgs",), "mtu")))
 
 
-def _router(report: Report, raw: Mapping[str, Any], interface: tuple[InterfaceType, str, str]) -> EgressRouter | None:
+def _mtu(report: Report, text: str) -> int:
+    """0 where none is said, or it is refused. The plug-in's arguments are texts."""
+    if not text:
+        return 0
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else 0
+    if not _MTU_MIN[4] <= number <= _MTU_MAX:
+        reason = f"must be a number of bytes from {_MTU_MIN[4]} to {_MTU_MAX}"
+        report.refuse(("interfaceArgs", "mtu"), reason, value=text, error=LimitError)
+        return 0
+    return number
+
+
+def _router(report: Report, raw: Mapping[str, Any], interface: _Interface) -> EgressRouter | None:
     path: Path = ("ip",)
     report.known(raw, path, _IP_KEYS)
     address = _address(report, report.items(raw, path, "addresses"), (*path, "addresses"))
@@ -182,10 +202,10 @@ def _router(report: Report, raw: Mapping[str, Any], interface: tuple[InterfaceTy
         report.warn((*path, "destinations"), "none: connections to the pod are not redirected")
     if gateway is None:
         return None
-    kind, parent, mode = interface
-    return EgressRouter(
-        address=address, gateway=gateway, redirects=tuple(redirects), interface=kind, parent=parent, mode=mode
-    )
+    if address.family == 6 and 0 < interface.mtu_bytes < _MTU_MIN[6]:
+        reason = f"IPv6 needs {_MTU_MIN[6]} bytes"
+        report.refuse(("interfaceArgs", "mtu"), reason, value=str(interface.mtu_bytes), error=LimitError)
+    return EgressRouter(address=address, gateway=gateway, redirects=tuple(redirects), **interface._asdict())
 
 
 def _address(report: Report, entries: list[Any], path: Path) -> InterfaceAddress | None:
@@ -225,7 +245,9 @@ def _is_special(address: Address) -> bool:
 
 def _check_gateway(report: Report, address: InterfaceAddress, gateway: Address, path: Path) -> None:
     subnet = address.subnet
-    if not subnet.contains(gateway):
+    # What an IPv6 router announces itself by: the route to it names the interface.
+    is_on_link = subnet.contains(gateway) or _LINK_LOCAL.contains(gateway)
+    if not is_on_link:
         report.refuse(path, f"outside the subnet {subnet} of the address", value=str(gateway))
     elif gateway == address.address:
         report.refuse(path, "is the router's own address", value=str(gateway))
@@ -278,52 +300,3 @@ def _port(report: Report, word: str, path: Path) -> int:
         report.refuse(path, reason, value=word, error=LimitError, fix="" if number >= 0 else _FORMS)
         return 0
     return number
-
-
-# ------------------------------------------------------------------------------------------- the pod's annotation
-
-
-def read_attachments(report: Report, meta: Metadata) -> tuple[Attachment, ...]:
-    """The secondary networks of a pod, in order: ``[NAMESPACE/]NAME[@INTERFACE], ...`` or a JSON list of objects."""
-    text = (read_annotation(report, meta, NETWORKS) or "").strip()
-    path = annotation_path(NETWORKS)
-    if not text:
-        return ()
-    if text.startswith("["):
-        entries = _listed(report, text, path)
-    else:
-        entries = [_spelled(part.strip()) for part in text.split(",")]
-    found = []
-    for namespace, network, interface in entries:
-        shown = "/".join(each for each in (namespace, network) if each)
-        if not is_subdomain(network) or not is_label_name(namespace or meta.namespace):
-            report.refuse(path, "not the name of a network", value=shown, fix="write [NAMESPACE/]NAME[@INTERFACE]")
-        elif interface and not _INTERFACE.fullmatch(interface):
-            report.refuse(path, "not an interface name", value=interface)
-        else:
-            found.append(Attachment(namespace=namespace or meta.namespace, network=network, interface=interface))
-    names = interface_names(tuple(found))
-    if len(set(names)) < len(names) or "eth0" in names:
-        report.refuse(path, "two interfaces of one pod have the same name", value=text)
-    return tuple(found)
-
-
-def _spelled(text: str) -> tuple[str, str, str]:
-    place, _, interface = text.partition("@")
-    namespace, _, network = place.rpartition("/")
-    return namespace.strip(), network.strip(), interface.strip()
-
-
-def _listed(report: Report, text: str, path: Path) -> list[tuple[str, str, str]]:
-    document = read_json(text, "")
-    if isinstance(document, Unreadable):
-        report.refuse(path, document.reason, value=text)
-        return []
-    found = []
-    for index, entry in enumerate(document.value if isinstance(document.value, list) else ()):
-        raw, at = report.as_mapping(entry, (*path, index)), (*path, index)
-        if isinstance(entry, dict):
-            found.append(
-                (report.text(raw, at, "namespace"), report.text(raw, at, "name"), report.text(raw, at, "interface"))
-            )
-    return found

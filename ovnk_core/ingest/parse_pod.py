@@ -14,7 +14,7 @@ from ovnk_core.ingest.metadata import (
     read_json_annotation,
     read_mac,
 )
-from ovnk_core.ingest.parse_network_attachment import read_attachments
+from ovnk_core.ingest.parse_attachments import read_attachments
 from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report

@@ -382,7 +382,7 @@ class Keeper:
                 ref = ref_of(edit.key)
                 self.events.add("Refused", message, ref=ref, revision=edit.revision, severity="Warning")
             for move in moves_of(edit):
-                at = ref_of(edit.key)
+                at = ref_of(edit.key) if edit.key.kind == "EgressIP" else ObjectRef("Node", "", edit.key.name)
                 self.placements += move.reason == "Assigned"
                 self.events.add(move.reason, move.message, ref=at, revision=edit.revision, severity=move.severity)
 

@@ -1,4 +1,4 @@
-"""What is told of egress IPs when a decision about one is recorded: where an address came to, or why it is nowhere."""
+"""What is told of egress IPs when a decision about one, or about a node that may hold some, is recorded."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 from ovnk_core.keeper.document import read_decision
 from ovnk_core.keeper.events import Severity
-from ovnk_core.model.egress_ip import EgressIPDecision
-from ovnk_core.store.entry import Stored, StoreKey
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
 from ovnk_core.store.history import Edit
 
-_NOWHERE = EgressIPDecision()
+_NOWHERE, _HEALTHY = EgressIPDecision(), NodeHealth()
 
 
 class Move(NamedTuple):
-    """One event. ``reason`` is Assigned, or the one why the address is on no node."""
+    """One event. ``reason`` is Assigned, or the one why the address is on no node; of a node what became of it."""
 
     reason: str
     message: str
@@ -24,9 +23,17 @@ class Move(NamedTuple):
 
 def moves_of(edit: Edit) -> Iterator[Move]:
     """Events of one recorded decision; none of another kind, or of one that only repeats what was told before."""
-    if (edit.key.space, edit.key.kind) != ("decision", "EgressIP"):
+    if edit.key.space != "decision" or edit.key.kind not in ("EgressIP", "NodeHealth"):
         return
-    before, after = _read(edit.key, edit.before), _read(edit.key, edit.after)
+    before, after = (read_decision(edit.key, each.value) if each else None for each in (edit.before, edit.after))
+    if edit.key.kind == "NodeHealth":
+        yield from _of_node(before or _HEALTHY, after or _HEALTHY)
+    else:
+        yield from _of_egress_ip(before or _NOWHERE, after or _NOWHERE)
+
+
+def _of_egress_ip(before: object, after: object) -> Iterator[Move]:
+    assert isinstance(before, EgressIPDecision) and isinstance(after, EgressIPDecision)
     for each in after.assignments:
         if each not in before.assignments:
             yield Move("Assigned", f"{each.address} is on {each.node}", "Normal")
@@ -36,7 +43,12 @@ def moves_of(edit: Edit) -> Iterator[Move]:
             yield Move(one.reason, f"{one.address}: {one.message}", severity)
 
 
-def _read(key: StoreKey, stored: Stored | None) -> EgressIPDecision:
-    decision = read_decision(key, stored.value) if stored else _NOWHERE
-    assert isinstance(decision, EgressIPDecision)
-    return decision
+def _of_node(before: object, after: object) -> Iterator[Move]:
+    assert isinstance(before, NodeHealth) and isinstance(after, NodeHealth)
+    if after.is_drained != before.is_drained:
+        holds = "no egress IP until it is uncordoned" if after.is_drained else "egress IPs again"
+        yield Move("Drained" if after.is_drained else "Uncordoned", f"may hold {holds}", "Normal")
+    if after.is_reachable and not before.is_reachable:
+        yield Move("Reachable", "answers again", "Normal")
+    elif before.is_reachable and not after.is_reachable:
+        yield Move("Unreachable", "does not answer, so it may hold no egress IP", "Warning")

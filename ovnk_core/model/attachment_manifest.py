@@ -18,7 +18,7 @@ def attachment_body(item: NetworkAttachmentDefinition, metadata: dict[str, Any])
 
 
 def _router(router: EgressRouter) -> dict[str, Any]:
-    args = {"master": router.parent, "mode": router.mode}
+    args = {"master": router.parent, "mode": router.mode, "mtu": str(router.mtu_bytes or "")}
     return {
         "interfaceType": router.interface,
         "interfaceArgs": {key: text for key, text in args.items() if text},

@@ -7,6 +7,7 @@ Source: manual 15.12.1, 15.12.2; the egress router plug-in's configuration (docs
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from ovnk_core.model.object import Declared
@@ -18,6 +19,7 @@ PLUGIN = "egress-router"
 NETWORKS = "k8s.v1.cni.cncf.io/networks"
 """The annotation of a pod that lists its secondary networks."""
 
+_INTERFACE = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_.]{0,14}")
 InterfaceType = Literal["macvlan", "ipvlan"]
 
 
@@ -33,7 +35,8 @@ class Redirect(Value, frozen=True, kw_only=True, gc=False):
 
 class EgressRouter(Value, frozen=True, kw_only=True):
     """Configuration of one egress router. ``address``: the reserved source address in its subnet. ``parent``: the
-    node's interface below the second one; empty: that of its default route. ``mode``: of the interface."""
+    node's interface below the second one; empty: that of its default route.
+    ``mode``: of the interface. ``mtu_bytes`` 0: that of the interface below."""
 
     address: InterfaceAddress
     gateway: Address
@@ -41,6 +44,7 @@ class EgressRouter(Value, frozen=True, kw_only=True):
     interface: InterfaceType = "macvlan"
     parent: str = ""
     mode: str = ""
+    mtu_bytes: int = 0
 
 
 class NetworkAttachmentDefinition(Declared, frozen=True, kw_only=True):
@@ -56,6 +60,11 @@ class Attachment(Value, frozen=True, kw_only=True, gc=False):
     namespace: str
     network: str
     interface: str = ""
+
+
+def is_interface_name(text: str) -> bool:
+    """Whether Linux takes a text as an interface's name: 15 characters at most, none of them special."""
+    return _INTERFACE.fullmatch(text) is not None
 
 
 def interface_names(attachments: tuple[Attachment, ...]) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 Each round asks every node labelled for egress IPs at its management addresses, at port 9 of TCP: a node that accepts or
 refuses the connection is there, one that stays silent or that no router finds is not. Nobody need listen. What ``dial``
-does in its place may ask more, such as a health service. Within the timeout a node is asked up to three times, so one
-lost packet is no loss of a node; beyond that a round's answer counts at once, both ways, as in OVN-Kubernetes: nothing
-waits for a second round.
+does in its place may ask more, such as a health service. Within the timeout a node is asked up to three times, spread
+evenly over it, so one lost packet or a route that flaps is no loss of a node; beyond that a round's answer counts at
+once, both ways, as in OVN-Kubernetes: nothing waits for a second round. An error of our own (no sockets left, no IPv6
+here, a rule that forbids us to send) says nothing of a node: what could not be asked is no news.
 
 When no node at all answers, nothing is reported: it is we who are cut off, and there would be nowhere to move to. What
 is on record stands until a round says otherwise, after a restart too.
@@ -17,6 +18,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import anyio
 
@@ -35,13 +37,15 @@ AT_ONCE = 256
 """Nodes asked at one time."""
 _ANSWERS = frozenset((errno.ECONNREFUSED, errno.ECONNRESET))
 """Errors that only the node itself can have caused."""
+_SILENCE = frozenset((errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH))
+"""Errors of a network that does not find the node. All others are our own."""
 
-Dial = Callable[[Address, float], Awaitable[bool]]
-"""Whether a node answers at an address within so many seconds. Anything but an answer in time is False."""
+Dial = Callable[[Address, float], Awaitable[bool | None]]
+"""Whether a node answers at an address within so many seconds; None: it could not be asked. It raises nothing."""
 
 
 class ProberSettings(Value, frozen=True, kw_only=True):
-    """``interval_s`` from the end of one round to the next, ``timeout_s`` for one node in a round.
+    """``interval_s`` from the end of one round to the next, ``timeout_s`` for one node in a round; 0: nobody is asked.
     ``dial`` asks one address; None: ``dial_tcp``."""
 
     interval_s: float = 5.0
@@ -49,18 +53,18 @@ class ProberSettings(Value, frozen=True, kw_only=True):
     dial: Dial | None = None
 
 
-async def dial_tcp(address: Address, timeout_s: float) -> bool:
+async def dial_tcp(address: Address, timeout_s: float) -> bool | None:
     """Whether a machine answers a TCP connection at port 9."""
     family = socket.AF_INET if address.family == 4 else socket.AF_INET6
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
-        try:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as made:
             async with asyncio.timeout(timeout_s):
                 await asyncio.get_running_loop().sock_connect(made, (str(address), DISCARD_PORT))
-        except TimeoutError:
-            return False
-        except OSError as error:
-            return error.errno in _ANSWERS
-        return True
+    except TimeoutError:
+        return False
+    except OSError as error:
+        return True if error.errno in _ANSWERS else False if error.errno in _SILENCE else None
+    return True
 
 
 def probed_nodes(
@@ -99,10 +103,14 @@ class Prober:
         self._settings, self._dial = settings, settings.dial or dial_tcp
         self._targets, self._recorded, self._publish, self._sleep = targets, recorded, publish, sleep
         self.heard: dict[str, bool] = {}
-        """Of the last round."""
+        """Of the last round; without nodes that could not be asked."""
 
     async def run(self) -> None:
-        """Rounds until cancelled."""
+        """Rounds until cancelled. Where nobody is asked every node is taken to answer, once: what an earlier prober
+        heard would stand for ever, and whoever reports from outside reports again."""
+        if not self._settings.timeout_s:
+            await self._report({name: True for name, is_up in self._recorded().items() if not is_up})
+            return
         while True:
             await self.round()
             await self._sleep(self._settings.interval_s)
@@ -113,24 +121,33 @@ class Prober:
 
         async def ask(name: str, addresses: tuple[Address, ...]) -> None:
             async with limit:
-                heard[name] = await self._is_up(addresses)
+                is_up = await self._is_up(addresses)
+            if is_up is not None:
+                heard[name] = is_up
 
         async with anyio.create_task_group() as tasks:
             for name, addresses in self._targets().items():
                 tasks.start_soon(ask, name, addresses)
         self.heard = dict(sorted(heard.items()))
-        if changed := news(self.heard, self._recorded()):
-            try:
-                await self._publish(changed)
-            except OvnkError:
-                # Nodes that are gone, a turn that is over: the next round sees what is left of it.
-                return
+        await self._report(news(self.heard, self._recorded()))
 
-    async def _is_up(self, addresses: tuple[Address, ...]) -> bool:
-        """A node without an address is down."""
+    async def _report(self, changed: Mapping[str, bool]) -> None:
+        if changed:
+            # Nodes that are gone, a turn that is over: the next round sees what is left of it.
+            with suppress(OvnkError):
+                await self._publish(changed)
+
+    async def _is_up(self, addresses: tuple[Address, ...]) -> bool | None:
+        """A node without an address is down; None: not one question could be asked."""
+        could_ask = not addresses
         with anyio.move_on_after(self._settings.timeout_s):
-            for _ in range(ATTEMPTS):
-                for address in addresses:
-                    if await self._dial(address, self._settings.timeout_s / (ATTEMPTS * len(addresses))):
-                        return True
-        return False
+            for address in addresses * ATTEMPTS:
+                share = self._settings.timeout_s / (ATTEMPTS * len(addresses))
+                ends = anyio.current_time() + share
+                answer = await self._dial(address, share)
+                if answer:
+                    return True
+                could_ask |= answer is not None
+                # What fails at once is asked again only when its share of the timeout is over.
+                await self._sleep(max(0.0, ends - anyio.current_time()))
+        return False if could_ask else None

@@ -65,6 +65,15 @@ def selected(scene: Scene, ends: Ends, question: Question | None) -> Selected | 
     return Selected(name=item.name, step=step, exits=found)
 
 
+def met_outside(scene: Scene, target: End) -> Step | None:
+    """That a packet out of the cluster is sent to an egress IP: its node's gateway drops what is no answer."""
+    if target.kind != "external" or target.address not in scene.egress_ip_of:
+        return None
+    name, node = scene.egress_ip_of[target.address]
+    text = f"{target.address} is an egress IP of EgressIP {name} on node {node}, where nothing listens"
+    return Step(stage=STAGE, verdict="allow", text=text, object=ObjectRef("EgressIP", "", name))
+
+
 def seen_as(scene: Scene, source: End, family: Family) -> Egress:
     """As whom what a pod, or the node ``source.node`` itself, sends leaves by that node's gateway: a gateway of OVN
     23.03 cannot tell where packets go, so that it gives an egress IP it holds to all that the pod sends through it."""

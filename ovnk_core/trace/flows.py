@@ -58,7 +58,7 @@ class FlowTracer:
             walked = self._walked(question, ends)
         else:
             walked = [(Walk(self.index, question, ends), way.step.verdict == "allow")]
-        return forwarded(self.scene, question, ends, self._closed(walked, ends, way))
+        return forwarded(self.scene, question, ends, self._closed(walked, ends, way), way=way)
 
     def _walked(self, question: Question, ends: Ends, entry: str = "", pick: Target | None = None) -> list[Walked]:
         """A packet's walk, and whether it arrives; one walk for each next hop that a router policy may draw."""
@@ -86,10 +86,9 @@ class FlowTracer:
             yield rejected(meeting)
         for stated, pick in sorted(zip(found, first.offered, strict=True)):
             after = chosen_end(self.scene, meeting, stated)
-            answer = self._closed(
-                self._walked(question, before, entry, pick), after, way_after(self.scene, meeting, after)
-            )
-            answer = forwarded(self.scene, onward(question, stated), after, answer)
+            way = way_after(self.scene, meeting, after)
+            answer = self._closed(self._walked(question, before, entry, pick), after, way)
+            answer = forwarded(self.scene, onward(question, stated), after, answer, way=way)
             yield Outcome(meeting=meeting, target=stated, answer=answer)
 
     def _closed(self, walked: list[Walked], ends: Ends, way: Way) -> Answer:

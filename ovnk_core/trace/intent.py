@@ -20,6 +20,7 @@ from ovnk_core.features.network_policy.verdict import Direction, Judgement, judg
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
+from ovnk_core.trace.egress import met_outside
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.group import answer_by_objects, is_followed
 from ovnk_core.trace.protection import protected
@@ -40,7 +41,7 @@ def answer(scene: Scene, question: Question, find_rule: FindRule | None = None) 
     if met:
         return combined(scene, outcomes(scene, question, met, find_rule))
     way = find_way(scene, ends, question)
-    found = forwarded(scene, question, ends, _carry(scene, question, ends, way, find_rule))
+    found = forwarded(scene, question, ends, _carry(scene, question, ends, way, find_rule), way=way)
     if found.verdict == "allow" and (met := beyond(scene, question, ends)):
         return combined(scene, outcomes(scene, question, met, find_rule), found)
     return unserved(scene, question, ends, found)
@@ -56,8 +57,8 @@ def outcomes(
             found.append(rejected(meeting))
         for target in meeting.balanced.targets:
             ends, then = chosen_end(scene, meeting, target), onward(question, target)
-            answered = _carry(scene, then, ends, way_after(scene, meeting, ends), find_rule)
-            answered = forwarded(scene, then, ends, answered)
+            way = way_after(scene, meeting, ends)
+            answered = forwarded(scene, then, ends, _carry(scene, then, ends, way, find_rule), way=way)
             found.append(Outcome(meeting=meeting, target=target, answer=answered))
     return tuple(found)
 
@@ -87,6 +88,8 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
             return _close(scene, ends, way, steps, False, firewall.text)
     steps += [way.selected.step] if way.selected is not None else []
     steps.append(way.step)
+    beside = met_outside(scene, ends.target)
+    steps += [beside] if beside is not None else []
     if way.step.verdict == "drop":
         return _close(scene, ends, way, steps, False, way.step.text)
     source = replace(ends.source, address=way.arrives_from) if way.arrives_from else ends.source

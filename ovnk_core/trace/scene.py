@@ -206,6 +206,12 @@ class Scene:
             self._egress_ips[pod.key] = that_counts(items, pod, self.namespace_labels(pod.key.namespace))
         return self._egress_ips[pod.key]
 
+    @cached_property
+    def egress_ip_of(self) -> dict[Address, tuple[str, str]]:
+        """The EgressIP and the node of every address that is on one."""
+        decided = self.cluster.engine.rows(EGRESS_IP_DECISION)
+        return {each.address: (key.name, each.node) for key, one in decided.items() for each in one.assignments}
+
     def answers(self, pod: Address, question: Question) -> bool:
         """Whether a pod's packet comes from a port at which it answers clients whose address is kept."""
         found = self.cluster.engine.members(ANSWERING, pod)

@@ -75,6 +75,9 @@ def _plain_way(scene: Scene, ends: Ends) -> Way:
         leg = Leg(source=source.node, target=str(target.address), transport="underlay")
         text = f"leaves by {router.interface} of the egress router pod as {router.router.address.address}, past OVN"
         path: PathKind = "host" if target.kind == "node" else "external"
+        if target.node == source.node:
+            text = f"{target.address} is an address of the router pod's own node, which {router.interface} cannot reach"
+            return stated_way(path, (), "drop", text, passes_ovn=False)
         return stated_way(path, (leg,), "allow", text, passes_ovn=False)
     if source.kind == "node" and target.kind != "pod":
         return _of_host(source, target)

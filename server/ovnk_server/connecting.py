@@ -48,10 +48,8 @@ def log(settings: ServerSettings) -> Log:
     return open_log(settings.store, tls=tls, term_s=etcd.term_s)
 
 
-def prober(settings: EgressIPSettings) -> ProberSettings | None:
-    """How nodes are asked whether they answer; None: nobody asks."""
-    if not settings.probe_timeout_s:
-        return None
+def prober(settings: EgressIPSettings) -> ProberSettings:
+    """How nodes are asked whether they answer."""
     dial = health_dial(settings.probe_port) if settings.probe_port else None
     return ProberSettings(interval_s=settings.probe_interval_s, timeout_s=settings.probe_timeout_s, dial=dial)
 

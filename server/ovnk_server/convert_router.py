@@ -26,6 +26,7 @@ def router_plan(plan: RouterPlan, platform: str, warnings: Iterable[str] = ()) -
         interface_type=router.interface,
         parent=router.parent,
         mode=router.mode,
+        mtu_bytes=router.mtu_bytes,
         address=str(router.address),
         gateway=str(router.gateway),
         pod_address=str(plan.inner),

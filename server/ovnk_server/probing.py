@@ -19,7 +19,7 @@ _OPTIONS = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0)
 def health_dial(port: int) -> Dial:
     """Asks ``grpc.health.v1`` at this port; a node answers when it says SERVING."""
 
-    async def dial(address: Address, timeout_s: float) -> bool:
+    async def dial(address: Address, timeout_s: float) -> bool | None:
         host = f"[{address}]" if address.family == 6 else str(address)
         try:
             async with (

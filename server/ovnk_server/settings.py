@@ -103,7 +103,7 @@ class EgressIPSettings(Value, frozen=True, kw_only=True):
 
     probe_timeout_s: Annotated[
         Annotated[float, Meta(ge=0, le=60)],
-        _says("How long a node may take to answer in a round; 0: none is asked, and all answer."),
+        _says("How long a node may take to answer in a round; 0: none is asked; all answer unless reported."),
     ] = 1.0
     probe_interval_s: Annotated[
         Annotated[float, Meta(ge=0.1, le=3_600)], _says("From the end of one round to the next.")

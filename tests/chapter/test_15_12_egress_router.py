@@ -136,3 +136,52 @@ spec: {defaultNetwork: {type: OVNKubernetes, ovnKubernetesConfig: {ipsecConfig: 
     tunnel, last = asked(cluster, f"{ROUTER}:80").legs
     assert (tunnel.transport, tunnel.is_encrypted) == ("geneve", True)
     assert (last.is_encrypted, "outside of the tunnels" in last.protection) == (False, True)
+
+
+def local(policy: str) -> str:
+    """A node port of the router pod."""
+    spec = f"type: NodePort, clusterIP: 172.30.0.9, externalTrafficPolicy: {policy}"
+    spec += ", ports: [{port: 80, nodePort: 30080}]"
+    return f"apiVersion: v1\nkind: Service\nmetadata: {{name: door}}\nspec: {{{spec}}}\n"
+
+
+DOOR = SLICE.replace("egress-1", "door").replace("name: database, port: 3306", "port: 80")
+DOOR = DOOR.replace("[10.129.2.31]", f"[10.129.2.31], nodeName: {NODE}")
+
+
+def test_no_answer_to_a_client_whose_address_is_kept(tmp_path: Path) -> None:
+    """The router pod's default route is net1: only what comes from inside the cluster is answered by eth0."""
+    outside, port = "203.0.113.9", "192.168.12.5:30080"
+    kept = loaded(tmp_path, AROUND, DEFINITION, placed(POD), local("Local"), DOOR)
+    for target in (port, "10.129.2.31:80"):
+        found = asked(kept, target, outside)
+        assert (found.verdict, found.egress_router) == ("drop", None)
+        assert f"the answer does not come back: the router pod's route to {outside} is net1" in found.reason
+        assert (found.steps[-1].stage, found.steps[-1].verdict) == ("egress-router", "drop")
+    assert any("Service default/door: keeps the addresses of clients outside" in each for each in lint(kept))
+    hidden = loaded(tmp_path, AROUND, DEFINITION, placed(POD), local("Cluster"), DOOR)
+    found = asked(hidden, port, outside)
+    assert (found.verdict, found.egress_router is not None) == ("allow", True)
+    assert asked(hidden, f"{ROUTER}:80", "192.168.12.6").verdict == "allow", "a node comes from inside the cluster"
+    assert not any("externalTrafficPolicy Local" in each for each in lint(hidden))
+
+
+def test_its_own_node_is_not_reached(tmp_path: Path) -> None:
+    own = DEFINITION.replace("192.168.12.91/32", "192.168.12.5")
+    found = asked(loaded(tmp_path, AROUND, own, placed(POD)), f"{ROUTER}:80")
+    assert (found.verdict, found.egress_router) == ("drop", None)
+    assert "own node, which net1 cannot reach" in found.reason
+    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(POD))
+    assert asked(cluster, "192.168.12.5:80", str(ROUTER)).verdict == "drop"
+    assert asked(cluster, "192.168.12.6:80", str(ROUTER)).verdict == "allow"
+
+
+def test_what_is_not_sent_out_is_in_the_reason(tmp_path: Path) -> None:
+    inside = DEFINITION.replace("192.168.12.91/32", "10.128.0.77")
+    found = asked(loaded(tmp_path, AROUND, inside, placed(POD)), f"{ROUTER}:80")
+    assert "10.128.0.77, which is inside the cluster" in found.reason
+    other = DEFINITION.replace("192.168.12.91/32", "81 tcp 192.168.12.91")
+    cluster = loaded(tmp_path, AROUND, other, placed(POD), local("Cluster"), DOOR)
+    assert "ends at the router pod itself" in asked(cluster, "172.30.0.9:80").reason
+    text = f"Service default/door: its connections to TCP 80 end at router pod {ROUTER}: no destination takes them"
+    assert any(each.startswith(text) for each in lint(cluster)), lint(cluster)

@@ -28,9 +28,9 @@ def test_assignments_and_loads_as_json() -> None:
         }
     ]
     assert document["nodes"] == [
-        {"name": "worker-1", "assignable": True, "load": 1},
-        {"name": "worker-2", "assignable": True, "load": 1},
-        {"name": "worker-3", "assignable": False, "load": 0},
+        {"name": "worker-1", "assignable": True, "reason": None, "load": 1},
+        {"name": "worker-2", "assignable": True, "reason": None, "load": 1},
+        {"name": "worker-3", "assignable": False, "reason": "NotLabelled", "load": 0},
     ]
 
 
@@ -46,7 +46,9 @@ def test_what_is_on_no_node_is_shown_with_its_reason(tmp_path: Path) -> None:
         ["payments", "192.0.2.101", "-", "Conflict"],
     ]
     wide = ovnk("egressip", "-f", SHOP, "-f", str(file), "-o", "wide").out
-    assert "is held by EgressIP other" in wide and "worker-3  no          0" in wide
+    assert "is held by EgressIP other" in wide and ["worker-3", "no", "NotLabelled", "0"] in map(
+        str.split, wide.splitlines()
+    )
     assert ovnk("egressip", "-f", SHOP, "-o", "name").out == "egressip.k8s.ovn.org/payments\n"
 
 
@@ -72,3 +74,36 @@ def test_a_record_stays_and_rebalancing_spreads_it(tmp_path: Path) -> None:
     spread = ovnk(*given, "--rebalance").json("egressip")
     assert [each["load"] for each in spread["nodes"]] == [2, 2, 0]
     assert all(not each["unassigned"] for each in spread["egressips"])
+
+
+def test_a_step_cites_the_line_of_the_address_that_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        """apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {k8s.ovn.org/egress-assignable: ""}}
+status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: a}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: a}
+spec: {nodeName: n1}
+---
+apiVersion: k8s.ovn.org/v1
+kind: EgressIP
+metadata: {name: out}
+spec:
+  namespaceSelector: {}
+  egressIPs:
+  - 198.51.100.1
+  - 192.0.2.100
+"""
+    )
+    out = ovnk("trace", "-f", str(file), "--from", "a/p", "--to", "203.0.113.9:80").out
+    assert f"{file}:22]" in out, out
+    beside = ovnk("trace", "-f", str(file), "--from", "a/p", "--to", "192.0.2.100:80").out
+    assert "192.0.2.100 is an egress IP of EgressIP out on node n1, where nothing listens" in beside

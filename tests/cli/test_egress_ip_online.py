@@ -65,8 +65,8 @@ def test_the_same_document_as_of_files(at: Terminal) -> None:
             for name, address in (("a", "192.0.2.100"), ("b", "192.0.2.101"))
         ],
         "nodes": [
-            {"name": "n1", "assignable": True, "load": 2},
-            {"name": "n2", "assignable": False, "load": 0},
+            {"name": "n1", "assignable": True, "reason": None, "load": 2},
+            {"name": "n2", "assignable": False, "reason": "NotLabelled", "load": 0},
         ],
     }
     at.ok("label", "nodes", "n1", f"{LABEL}-", "--wait")
@@ -84,11 +84,22 @@ def test_rebalance_and_drain(at: Terminal) -> None:
     drained = at.run("drain", "n1", "--timeout", "20s")
     assert (drained.code, drained.out, drained.err) == (0, "node/n1 drained\n", "b: 192.0.2.101 n1 -> n2\n")
     assert [each["load"] for each in json.loads(at.ok("egressip", "-o", "json"))["nodes"]] == [0, 2]
+    tried = at.run("drain", "n2", "--dry-run")
+    assert (tried.code, tried.out) == (1, "node/n2 drained (server dry run)\n")
     nowhere = at.run("drain", "node/n2", "--timeout", "20s")
     assert (nowhere.code, nowhere.out) == (1, "node/n2 drained\n")
-    assert sorted(nowhere.err.splitlines()) == ["a: 192.0.2.100 n2 -> ?", "b: 192.0.2.101 n2 -> ?"]
+    why = "no node is labelled k8s.ovn.org/egress-assignable, Ready, reachable and not drained"
+    assert nowhere.err == f"a: 192.0.2.100 n2 -> ? ({why})\nb: 192.0.2.101 n2 -> ? ({why})\n" == tried.err
     assert at.ok("uncordon", "node", "n1") == "node/n1 uncordoned\n"
     at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n1", "--timeout", "20s")
+
+
+def test_what_an_operator_reports_of_nodes(at: Terminal) -> None:
+    assert at.ok("report", "n1=down", "node/n2=up") == "node/n1 reported down\nnode/n2 reported up\n"
+    assert ["n1", "no", "Unreachable", "0"] in rows(at.ok("egressip", "-o", "wide"))
+    assert "does not answer" in at.ok("describe", "node", "n1")
+    at.ok("report", "n1=up")
+    assert rows(at.ok("egressip", "-o", "wide"))[-2][:3] == ["n1", "yes", "-"]
 
 
 def test_what_is_misused(at: Terminal, tmp_path: Path) -> None:
@@ -98,6 +109,9 @@ def test_what_is_misused(at: Terminal, tmp_path: Path) -> None:
         (("uncordon", "n9"), 1),
         (("drain", "n1", "n2"), 2),
         (("drain", "pod/n1"), 2),
+        (("report", "n9=up"), 1),
+        (("report", "n1"), 2),
+        (("report", "n1=up", "n1=down"), 2),
         (("egressip", "--dry-run"), 2),
         (("egressip", "-f", file, "--rebalance", "--dry-run"), 2),
     ):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ovnk_core.certificates.office import Office
 from ovnk_core.certificates.signing import make_request
 from tests.cli.command import check, ovnk
 from tests.cli.online import terminal, write
@@ -22,6 +24,9 @@ def test_ca_sign_and_status(tmp_path: Path) -> None:
     folder, files, request = str(tmp_path / "ca"), tmp_path / "nodes.yaml", tmp_path / "n1.csr"
     files.write_text(yaml.safe_dump(m.node("n1", {"node-chassis-id": "chassis-1"})))
     request.write_bytes(make_request("chassis-1", KEY))
+    absent = ovnk("ipsec", "status", "--folder", folder)
+    assert (absent.code, "no such folder" in absent.err, (tmp_path / "ca").exists()) == (2, True, False)
+    (tmp_path / "ca").mkdir(mode=0o700)
     assert ovnk("ipsec", "status", "--folder", folder).code == 1, "there is no authority"
     made = ovnk("ipsec", "ca", "--folder", folder)
     assert made.code == 0, made.err
@@ -45,6 +50,41 @@ def test_ca_sign_and_status(tmp_path: Path) -> None:
     assert [each["signing"] for each in rotated["authorities"]] == [True, False]
 
 
+def test_status_looks_at_issuer_and_chassis(tmp_path: Path) -> None:
+    folder, files, request = tmp_path / "ca", tmp_path / "nodes.yaml", tmp_path / "n1.csr"
+    files.write_text(yaml.safe_dump_all([operator({"ipsecConfig": {}}), m.node("n1")]))
+    request.write_bytes(make_request("n1", KEY))
+    given = ("--folder", str(folder), "-f", str(files))
+    status = ("ipsec", "status", *given, "-o", "json")
+    ovnk("ipsec", "sign", "n1", *given, "--request", str(request))
+    found = ovnk(*status)
+    assert (found.code, found.json("ipsec")["missing"], found.json("ipsec")["enabled"]) == (0, [], True)
+    files.write_text(yaml.safe_dump_all([operator({"ipsecConfig": {}}), m.node("n1", {"node-chassis-id": "other"})]))
+    moved = ovnk(*status)
+    assert (moved.code, moved.json("ipsec")["missing"]) == (1, ["n1"])
+    assert [each["state"] for each in moved.json("ipsec")["nodes"]] == ["other chassis"]
+    (key,) = folder.glob("authority-*.pem")
+    key.unlink()
+    ovnk("ipsec", "ca", "--folder", str(folder))
+    stranger = ovnk("ipsec", "status", "--folder", str(folder))
+    assert (stranger.code, "untrusted" in stranger.out) == (1, True)
+
+
+def test_an_expired_authority_is_shown_and_makes_no_other(tmp_path: Path) -> None:
+    folder, files, request = tmp_path / "ca", tmp_path / "nodes.yaml", tmp_path / "n1.csr"
+    files.write_text(yaml.safe_dump(m.node("n1")))
+    request.write_bytes(make_request("n1", KEY))
+    Office(str(folder)).rotate(datetime(2001, 1, 1, tzinfo=UTC))
+    shown = ovnk("ipsec", "status", "--folder", str(folder), "-o", "json")
+    assert (shown.code, [each["state"] for each in shown.json("ipsec")["authorities"]]) == (1, ["expired"])
+    given = ("--folder", str(folder), "-f", str(files), "--request", str(request))
+    for words in (("ipsec", "sign", "n1", *given), ("ipsec", "ca", "--folder", str(folder))):
+        refused = ovnk(*words)
+        assert (refused.code, refused.out, "ovnk ipsec ca --rotate" in refused.err) == (1, "", True)
+    assert ovnk("ipsec", "ca", "--rotate", "--folder", str(folder)).code == 0
+    assert ovnk("ipsec", "sign", "n1", *given).code == 0
+
+
 def test_refused_and_misused(tmp_path: Path) -> None:
     folder, files, request = str(tmp_path / "ca"), tmp_path / "nodes.yaml", tmp_path / "n1.csr"
     files.write_text(yaml.safe_dump(m.node("n1")))
@@ -52,7 +92,8 @@ def test_refused_and_misused(tmp_path: Path) -> None:
     given = ("--folder", folder, "-f", str(files), "--request", str(request))
     other = ovnk("ipsec", "sign", "n1", *given)
     assert (other.code, other.out) == (1, "")
-    assert "its subject must be the common name n1, the node's chassis id" in other.err
+    assert "its subject must be the common name n1, the node's chassis id (got CN=chassis-9)" in other.err
+    assert str(request) in other.err
     unknown = ovnk("ipsec", "sign", "n7", *given)
     assert (unknown.code, "certificates are for known nodes only" in unknown.err) == (1, True)
     missing = ovnk("ipsec", "sign", "n1", *given[:-1], str(tmp_path / "none"))
@@ -83,7 +124,7 @@ def test_a_server_does_what_a_folder_does(tmp_path: Path) -> None:
         check(document, "ipsec")
         assert (lacking.code, document.pop("enabled"), document.pop("missing")) == (1, True, ["n2"])
         assert document == ovnk("ipsec", "status", "--folder", str(folder), "-o", "json").json("ipsec")
-        assert "node/n2 has no certificate" in at.run("ipsec", "status").err
+        assert "node/n2 has no valid certificate" in at.run("ipsec", "status").err
         request.write_bytes(make_request("n2", KEY))
         at.ok("ipsec", "sign", "n2", "--request", "-", stdin=request.read_text())
         at.ok("ipsec", "status")

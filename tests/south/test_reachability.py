@@ -33,7 +33,7 @@ def here() -> Iterator[tuple[Namespace, Namespace]]:
         yield one, other
 
 
-async def dialled(at: Namespace, address: Address, timeout_s: float = 0.3) -> bool:
+async def dialled(at: Namespace, address: Address, timeout_s: float = 0.3) -> bool | None:
     with at.entered():
         return await dial_tcp(address, timeout_s)
 
@@ -52,13 +52,18 @@ async def test_an_accepted_connection_is_an_answer(here: tuple[Namespace, Namesp
 
 async def test_silence_is_none_and_lasts_no_longer_than_the_timeout(here: tuple[Namespace, Namespace]) -> None:
     begun = time.monotonic()
-    assert not await dialled(here[0], SILENT)
+    assert await dialled(here[0], SILENT) is False
     assert 0.29 < time.monotonic() - begun < 5
 
 
 async def test_no_way_there_is_none_at_once(here: tuple[Namespace, Namespace]) -> None:
     async with asyncio.timeout(20):
-        assert not await dialled(here[0], NOWHERE, 60)
+        assert await dialled(here[0], NOWHERE, 60) is False
+
+
+async def test_an_error_of_our_own_is_no_answer_of_the_node(here: tuple[Namespace, Namespace]) -> None:
+    here[0].ip("route add prohibit 10.78.0.0/24")
+    assert await dialled(here[0], parse_address("10.78.0.1"), 5) is None
 
 
 async def test_a_round_tells_them_apart(here: tuple[Namespace, Namespace]) -> None:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("ovnk_cli.commands.change", "What apply would change on a server."),
     "purge": ("ovnk_cli.commands.sync", "Remove exactly our rows from a northbound database."),
     "replace": ("ovnk_cli.commands.change", "Replace objects on a server by those of files, all or none."),
+    "report": ("ovnk_cli.commands.drain", "Tell a server that nodes answer, or do not: NODE=up, NODE=down."),
     "rows": ("ovnk_cli.commands.show", "List the northbound rows that the objects lead to."),
     "serve": ("ovnk_cli.commands.serve", "Serve the API: keep objects, program the northbound, answer questions."),
     "status": ("ovnk_cli.commands.follow", "How far changes have come on a server, and who writes."),

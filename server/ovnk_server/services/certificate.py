@@ -15,7 +15,7 @@ from ovnk_api.v1 import certificate_service_pb2 as pb
 from ovnk_api.v1 import certificate_service_pb2_grpc
 
 from ovnk_core.certificates.keeping import KeepingError
-from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing
+from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing, missing
 from ovnk_core.certificates.signing import Request
 from ovnk_core.errors import TransitionError
 from ovnk_core.keeper.keeper import Keeper
@@ -65,13 +65,16 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
     ) -> pb.GetCertificateStatusResponse:
         access.caller().require("list", _KIND)
         now = self._now()
-        authorities, nodes = await self._ask(lambda office: (office.authorities(now), office.nodes()))
+        chassis = self._chassis()
+        authorities, nodes = await self._ask(
+            lambda office: (office.authorities(now, is_every=True), office.nodes(now, chassis))
+        )
         return pb.GetCertificateStatusResponse(
             is_enabled=self._keeper.plane.cluster.network.has_ipsec,
             cipher=pb.CipherFacts(cipher=CIPHER, icv_bytes=ICV_BYTES, key_bits=KEY_BITS, mode=MODE),
             authorities=map(_status, authorities),
             nodes=map(_status, nodes.values()),
-            missing_nodes=sorted(self._chassis().keys() - nodes.keys()),
+            missing_nodes=missing(chassis, nodes),
         )
 
     async def RotateAuthority(self, request: pb.RotateAuthorityRequest, context: Any) -> pb.RotateAuthorityResponse:
@@ -105,4 +108,5 @@ def _status(each: Standing) -> pb.CertificateStatus:
         renew_time=timestamp(each.renew_at.timestamp()),
         fingerprint=each.fingerprint,
         is_signing=each.is_signing,
+        state=each.state,
     )

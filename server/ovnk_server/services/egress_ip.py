@@ -6,13 +6,14 @@ has a request id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
+import anyio.to_thread
 from ovnk_api.v1 import egress_ip_service_pb2 as pb
 from ovnk_api.v1 import egress_ip_service_pb2_grpc
 
-from ovnk_core.analysis.egress_nodes import EgressNodeReport, Reason, egress_nodes
+from ovnk_core.analysis.egress_nodes import EgressNodeReport, Reason, drained, egress_nodes
 from ovnk_core.errors import LimitError, NotFound, SchemaError
 from ovnk_core.ingest.text import show
 from ovnk_core.keeper.keeper import Keeper
@@ -45,6 +46,7 @@ _UNFIT: dict[Reason | None, pb.UnfitReason.ValueType] = {
     "Platform": pb.UNFIT_REASON_PLATFORM,
 }
 Where = dict[tuple[NamespacedName, Address], str]
+Decided = Mapping[NamespacedName, EgressIPDecision]
 
 
 class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
@@ -95,16 +97,21 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         keeper = self._keeper
         await keeper.require_turn()
         self._require_node(request.node)
-        leaving = {at: node for at, node in self._where().items() if node == request.node}
-        revision, after = keeper.revision, Where()
-        if not request.validate_only:
+        leaving = [at for at, node in self._where().items() if node == request.node]
+        revision = keeper.revision
+        after: Decided = {}
+        if request.validate_only:
+            snapshot = await keeper.snapshot()
+            after = await anyio.to_thread.run_sync(lambda: drained(snapshot.cluster, request.node))
+        else:
             revision = await keeper.drain_node(request.node)
         if request.wait and not request.validate_only:
             # Withdrawn first, then placed: two commits, of which the second is asked for before the first is told of.
             for _ in range(2):
                 await keeper.plane.wait()
-            after = self._where()
-        moves = [_move(*at, node, after.get(at, "")) for at, node in sorted(leaving.items())]
+            after = keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION)
+        goes, why = _placed(after), _reasons(after)
+        moves = [_move(*at, request.node, goes.get(at, ""), why.get(at, "")) for at in sorted(leaving)]
         return pb.DrainNodeResponse(moves=moves, revision=revision)
 
     async def UndrainNode(self, request: pb.UndrainNodeRequest, context: Any) -> pb.UndrainNodeResponse:
@@ -121,8 +128,15 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
 
     def _where(self) -> Where:
         """The node that each address is on."""
-        decided = self._keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION)
-        return {(key, each.address): each.node for key, one in decided.items() for each in one.assignments}
+        return _placed(self._keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION))
+
+
+def _placed(decided: Decided) -> Where:
+    return {(key, each.address): each.node for key, one in decided.items() for each in one.assignments}
+
+
+def _reasons(decided: Decided) -> dict[tuple[NamespacedName, Address], str]:
+    return {(key, each.address): each.message for key, one in decided.items() for each in one.unassigned}
 
 
 def _page(found: Iterable[T], name: Callable[[T], str], size: int, after: str) -> tuple[list[T], str]:
@@ -171,5 +185,7 @@ def _node(found: EgressNodeReport) -> pb.EgressNode:
     )
 
 
-def _move(key: NamespacedName, address: Address, before: str, after: str) -> pb.EgressMove:
-    return pb.EgressMove(egress_ip_name=key.name, address=str(address), from_node=before, to_node=after)
+def _move(key: NamespacedName, address: Address, before: str, after: str, message: str = "") -> pb.EgressMove:
+    return pb.EgressMove(
+        egress_ip_name=key.name, address=str(address), from_node=before, to_node=after, message=message
+    )

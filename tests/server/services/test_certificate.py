@@ -128,6 +128,23 @@ async def test_successors_come_in_time_and_on_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_an_expired_authority_is_not_replaced_unasked(tmp_path: Path) -> None:
+    clock = Clock()
+    async with opened(tmp_path / "ca", clock) as stand:
+        calls = (await stand.caller()).certificates
+        await calls.SignCertificate(asked())
+        clock.now += timedelta(days=10 * 365)
+        for call in (calls.SignCertificate(asked()), calls.GetAuthority(pb.GetAuthorityRequest())):
+            code, text = await code_of(call)
+            assert (code, "no authority is valid" in text) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+        found = await calls.GetCertificateStatus(pb.GetCertificateStatusRequest())
+        assert [each.state for each in (*found.authorities, *found.nodes)] == ["expired", "expired"]
+        assert list(found.missing_nodes) == ["n1", "n2"]
+        await calls.RotateAuthority(pb.RotateAuthorityRequest())
+        await calls.SignCertificate(asked())
+
+
+@pytest.mark.asyncio
 async def test_a_folder_that_cannot_be_used_tells_no_path(tmp_path: Path) -> None:
     async with opened(None) as stand:
         code, text = await code_of((await stand.caller()).certificates.GetAuthority(pb.GetAuthorityRequest()))

@@ -94,7 +94,7 @@ async def test_assignments_by_object_and_by_node(stand: Stand, api: Api) -> None
 async def test_a_node_that_is_drained_gives_its_addresses_away(stand: Stand, api: Api) -> None:
     await apply(api, *NODES, egress_ip("a", "192.0.2.100"))
     tried = await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n1", validate_only=True))
-    assert moves(tried) == [("a", "192.0.2.100", "n1", "")]
+    assert moves(tried) == [("a", "192.0.2.100", "n1", "n2")]
     assert await where(api) == {"192.0.2.100": "n1"}
     done = await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n1", wait=True))
     assert moves(done) == [("a", "192.0.2.100", "n1", "n2")]
@@ -103,8 +103,10 @@ async def test_a_node_that_is_drained_gives_its_addresses_away(stand: Stand, api
     assert (await nodes(api))[0] == ("n1", False, "DRAINED", 0)
     again = await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n1", wait=True))
     assert not again.moves and again.revision == stand.keeper.revision
+    would = await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n2", validate_only=True))
     last = await api.egress_ips.DrainNode(pb.DrainNodeRequest(node="n2", wait=True))
-    assert moves(last) == [("a", "192.0.2.100", "n2", "")]
+    assert would.moves == last.moves
+    assert moves(last) == [("a", "192.0.2.100", "n2", "")] and last.moves[0].message.startswith("no node is labelled")
     assert await where(api) == {"192.0.2.100": "UNASSIGNED_REASON_NO_NODE"}
     await api.egress_ips.UndrainNode(pb.UndrainNodeRequest(node="n1"))
     await settled(stand, api, {"192.0.2.100": "n1"})
@@ -118,6 +120,10 @@ async def test_what_is_heard_of_a_node_leaves_its_drain_alone(stand: Stand, api:
         await api.egress_ips.ReportReachability(pb.ReportReachabilityRequest(nodes=heard))
         (first, *_) = (await api.egress_ips.ListEgressNodes(pb.ListEgressNodesRequest())).nodes
         assert (first.is_drained, first.is_reachable) == (True, is_reachable)
+    await api.egress_ips.UndrainNode(pb.UndrainNodeRequest(node="n1"))
+    asked = event_service_pb2.ListEventsRequest(kind="Node", name="n1")
+    told = [each.reason for each in (await api.events.ListEvents(asked)).events]
+    assert [each for each in told if each != "Created"] == ["Drained", "Unreachable", "Reachable", "Uncordoned"]
     await api.egress_ips.UndrainNode(pb.UndrainNodeRequest(node="n1"))
     assert (await nodes(api))[0][:2] == ("n1", True)
 

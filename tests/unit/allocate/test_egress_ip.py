@@ -220,14 +220,64 @@ def test_an_address_that_changes_hands_waits_for_its_withdrawal(how: str) -> Non
     assert len(world.cluster.decisions.egress_ips) == (1 if how == "deleted" else 2)
 
 
-def test_the_older_object_takes_an_address_and_a_younger_one_does_not() -> None:
-    world = World(node(1), egress_ip("b", *addresses(101), created="2024-01-02T00:00:00Z"))
-    world.put(egress_ip("a", *addresses(101), created="2024-01-03T00:00:00Z"))
-    assert (world.on("a"), world.on("b")) == ({"101": "Conflict"}, {"101": "1"})
-    world.put(egress_ip("c", *addresses(101), created="2024-01-01T00:00:00Z"))
-    assert (world.on("b"), world.on("c")) == ({"101": "Conflict"}, {"101": "Moving"})
+@pytest.mark.parametrize(
+    ("last", "what"),
+    [
+        (0, "the network address of the subnet of node node5"),
+        (1, "the next hop of node node5"),
+        (5, "an address of node node5"),
+        (255, "the broadcast address of the subnet of node node5"),
+    ],
+)
+def test_an_address_without_which_a_node_is_cut_off_is_on_none(last: int, what: str) -> None:
+    """Whether that node may hold any or not."""
+    world = World(node(5), egress_ip("a", *addresses(last)))
+    (missing,) = world.cluster.engine.rows(EGRESS_IP_DECISION)[cluster_key("a")].unassigned
+    assert (missing.reason, missing.message) == ("Conflict", f"is {what}")
+    world.put(node(5, is_labelled=False), node(6))
+    assert world.on() == {str(last): "Conflict"}
+
+
+OLD, MIDDLE, YOUNG = (f"2024-01-0{day}T00:00:00Z" for day in (1, 2, 3))
+
+
+def test_who_holds_an_address_keeps_it_from_older_objects_and_the_oldest_waits_first() -> None:
+    world = World(node(1), egress_ip("b", *addresses(101), created=YOUNG))
+    world.put(egress_ip("a", *addresses(101), created=MIDDLE), egress_ip("c", *addresses(101), created=OLD))
+    assert [world.on(name)["101"] for name in "abc"] == ["Conflict", "1", "Conflict"]
+    world.put(egress_ip("b", *addresses(101, 102), created=YOUNG))
+    assert world.on("b") == {"101": "1", "102": "Capacity"}
+    world.put(egress_ip("b", *addresses(102), created=YOUNG))
+    assert [world.on(name) for name in "abc"] == [{"101": "Conflict"}, {"102": "1"}, {"101": "Moving"}]
     world.program()
-    assert world.on("c") == {"101": "1"}
+    assert [world.on(name)["101"] for name in "ac"] == ["Conflict", "1"]
+
+
+def test_of_objects_that_come_together_the_oldest_has_it() -> None:
+    made = [
+        egress_ip(name, *addresses(101), created=created)
+        for name, created in zip("abc", (YOUNG, MIDDLE, OLD), strict=True)
+    ]
+    world = World(node(1), *made, egress_ip("0", *addresses(101)))
+    assert [world.on(name)["101"] for name in "0abc"] == ["Conflict", "Conflict", "Conflict", "1"]
+
+
+def test_an_object_keeps_its_address_while_it_moves() -> None:
+    world = World(node(1), node(2), egress_ip("b", *addresses(101), created=YOUNG))
+    world.put(egress_ip("a", *addresses(101), created=OLD))
+    world.report(1, LOST)
+    assert (world.on("a"), world.on("b")) == ({"101": "Conflict"}, {"101": "Moving"})
+    world.program()
+    assert (world.on("a"), world.on("b")) == ({"101": "Conflict"}, {"101": "2"})
+
+
+def test_an_address_whose_holder_finds_no_node_for_it_is_the_oldest_ones() -> None:
+    """b has another address on the only node that is left; a has not."""
+    world = World(node(1), node(2), egress_ip("b", *addresses(101, 102), created=YOUNG))
+    world.put(egress_ip("a", *addresses(101), created=OLD))
+    world.report(1, LOST)
+    world.program()
+    assert (world.on("a"), world.on("b")) == ({"101": "2"}, {"101": "Conflict", "102": "2"})
 
 
 def test_of_two_of_one_age_the_holder_keeps_it() -> None:

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from ovnk_core.certificates.authority import PEM, YEAR, Authority, is_valid, make_authority, read_authority
 from ovnk_core.certificates.keeping import Folder, KeepingError
-from ovnk_core.certificates.office import Office
+from ovnk_core.certificates.office import Office, missing
 from ovnk_core.certificates.rotation import OVERLAP, plan, renewal_of_authority, renewal_of_node
 from ovnk_core.certificates.signing import NODE_LIFE, Request, make_request, sign
 from ovnk_core.errors import NotFound, SchemaError, TransitionError
@@ -197,14 +197,58 @@ def test_the_office_keeps_what_it_made(tmp_path: Path) -> None:
     issued = office.sign(asked(), CHASSIS, START)
     again = Office(str(tmp_path / "ca"))
     assert again.bundle(START) == issued.bundle
-    assert dict(again.nodes()) == {"n1": issued.standing}
+    assert dict(again.nodes(START)) == {"n1": issued.standing}
     assert {oct(path.stat().st_mode & 0o777) for path in (tmp_path / "ca").glob("*.pem")} == {"0o600"}
     assert oct((tmp_path / "ca").stat().st_mode & 0o777) == "0o700"
     first, second = again.rotate(START + DAY)
     assert (first.is_signing, second.is_signing) == (True, False)
-    with pytest.raises(TransitionError, match="not signing yet"):
+    with pytest.raises(TransitionError, match="not signing yet: it does from 2021-05-31"):
         again.rotate(START + 2 * DAY)
     assert again.bundle(START + DAY).count(b"BEGIN CERTIFICATE") == 2
+
+
+@pytest.mark.parametrize(
+    ("now", "state"), [(START + 10 * YEAR, "expired"), (START - DAY, "not yet valid")], ids=["expired", "future"]
+)
+def test_without_a_valid_authority_only_a_rotation_makes_one(tmp_path: Path, now: datetime, state: str) -> None:
+    """A new one signs what no node trusts: that is not to happen unasked."""
+    office = Office(str(tmp_path))
+    office.rotate(START)
+    for call in (lambda: office.sign(asked(), CHASSIS, now), lambda: office.rotate(now, only_if_due=True)):
+        with pytest.raises(TransitionError, match=r"no authority is valid.*ovnk ipsec ca --rotate"):
+            call()
+    assert len(list(tmp_path.glob("*.pem"))) == 1
+    assert office.authorities(now) == ()
+    assert [each.state for each in office.authorities(now, is_every=True)] == [state]
+    (made,) = office.rotate(now)
+    assert made.state == "signing"
+    assert sorted(each.state for each in office.authorities(now, is_every=True)) == sorted([state, "signing"])
+
+
+def test_states_of_certificates_of_nodes(tmp_path: Path) -> None:
+    office, foreign = Office(str(tmp_path / "a")), Office(str(tmp_path / "b"))
+    office.sign(asked(), CHASSIS, START)
+
+    def state(now: datetime, **chassis: str) -> str:
+        return office.nodes(now, chassis)["n1"].state
+
+    ends = [state(START + days) for days in (-DAY, DAY, 4.5 * YEAR, 5 * YEAR)]
+    assert ends == ["not yet valid", "valid", "due", "expired"]
+    assert (state(START, n1=CHASSIS), state(START, n1=OTHER)) == ("valid", "other chassis")
+    foreign.sign(asked(), CHASSIS, START)
+    (tmp_path / "a" / "node-n1.crt").write_bytes((tmp_path / "b" / "node-n1.crt").read_bytes())
+    assert state(START, n1=CHASSIS) == "untrusted"
+    assert missing({"n1": CHASSIS, "n2": OTHER}, office.nodes(START)) == ["n1", "n2"]
+
+
+def test_a_refused_request_says_what_it_got(authority: Authority) -> None:
+    weak = request(DNS, rsa.generate_private_key(public_exponent=65537, key_size=1024))
+    for pem, got in ((weak, "got 1024 bits"), (request(DNS, KEY, ("b",)), "got CN=b")):
+        with pytest.raises(SchemaError, match=got) as refused:
+            sign(authority, asked(pem), CHASSIS, START)
+        assert refused.value.fix
+    with pytest.raises(SchemaError, match="got n1"):
+        sign(authority, asked(), None, START)
 
 
 def test_openssl_agrees(tmp_path: Path) -> None:

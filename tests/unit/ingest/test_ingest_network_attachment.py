@@ -16,6 +16,8 @@ from ovnk_core.terms.address import parse_address, parse_interface
 
 IP = {"addresses": ["192.168.12.99/24"], "destinations": ["192.168.12.91/32"], "gateway": "192.168.12.1"}
 
+NONE: dict[str, Any] = {"destinations": []}
+
 
 def read(tmp_path: Path, body: dict[str, Any]) -> Loaded:
     path = tmp_path / "object.json"
@@ -75,6 +77,8 @@ def test_every_form_of_a_destination(tmp_path: Path) -> None:
         router(interfaceType="ipvlan", interfaceArgs={"mode": "l2"}),
         router(log_file="/tmp/egress-router-log", log_level="debug"),
         router(mode="Redirect"),
+        router(interfaceArgs={"mtu": "1400"}),
+        router({"addresses": ["fd00::99/64"], "destinations": [], "gateway": "fe80::1"}),
         router({"addresses": ["fd00::99/64"], "destinations": ["80 tcp fd01::1 8080"], "gateway": "fd00::1"}),
         {"type": "macvlan", "name": "other", "master": "eth1"},
         {"name": "list", "plugins": [{"type": "bridge"}, {"type": "tuning"}]},
@@ -130,6 +134,16 @@ def test_networks_of_other_plug_ins_do_nothing(tmp_path: Path) -> None:
         (router(interfaceType="aws-elastic-ip"), "interfaceType: must be macvlan or ipvlan"),
         (router(interfaceArgs={"mode": "l2"}), "interfaceArgs.mode: unknown mode of macvlan"),
         (router(interfaceArgs={"master": "eth0; reboot"}), "interfaceArgs.master: not an interface name"),
+        (router(interfaceArgs={"mtu": 1400}), 'interfaceArgs.mtu: must be text (got 1400); write "1400"'),
+        (router(interfaceArgs={"mtu": "67"}), "interfaceArgs.mtu: must be a number of bytes from 68 to 65535"),
+        (router(interfaceArgs={"mtu": "70000"}), "interfaceArgs.mtu: must be a number of bytes from 68 to 65535"),
+        (router(interfaceArgs={"mtu": "big"}), "interfaceArgs.mtu: must be a number of bytes from 68 to 65535"),
+        (
+            router(
+                {"addresses": ["fd00::9/64"], "destinations": [], "gateway": "fd00::1"}, interfaceArgs={"mtu": "1279"}
+            ),
+            "interfaceArgs.mtu: IPv6 needs 1280 bytes",
+        ),
         (router(log_level="loud"), "log_level: must be one of"),
         (router(podIP={"a": IP}), "podIP: the plug-in takes its addresses from ip alone"),
         (router(ipConfig={"name": "a"}), "ipConfig: the plug-in takes its addresses from ip alone"),
@@ -175,6 +189,17 @@ def test_networks_of_a_pod(tmp_path: Path, text: str, found: tuple[tuple[str, st
     wanted = tuple(Attachment(namespace=a, network=b, interface=c) for a, b, c in found)
     assert item.value.attachments == wanted
     assert [each.value for each in read(tmp_path, manifest(item.value)).items] == [item.value]
+
+
+def test_the_mtu_is_read_and_kept(tmp_path: Path) -> None:
+    found = accepted(tmp_path, router(interfaceArgs={"mtu": "1400"})).router
+    assert found is not None
+    assert found.mtu_bytes == 1400
+
+
+def test_why_an_interface_is_not_eth0(tmp_path: Path) -> None:
+    assert "eth0 is the pod's interface on the cluster network" in reason(tmp_path, pod("a@eth0"))
+    assert "two interfaces of one pod have the same name" in reason(tmp_path, pod("a@x,b@x"))
 
 
 @pytest.mark.parametrize("text", ["Router", "a//b", "a/b/c", "a@b@c d", "a,", '[{"name": ""}]', "[", "[1]", "a@eth0"])

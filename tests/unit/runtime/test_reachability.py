@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from ovnk_core.control_plane import ControlPlane
 from ovnk_core.errors import NotFound
 from ovnk_core.northbound.memory import MemoryNorthbound
-from ovnk_core.runtime.reachability import ATTEMPTS, Prober, ProberSettings, news
+from ovnk_core.runtime.reachability import ATTEMPTS, Prober, ProberSettings, dial_tcp, news
 from ovnk_core.terms.address import Address, parse_address
 
 ONE, TWO = parse_address("10.128.0.2"), parse_address("10.129.0.2")
@@ -43,15 +45,22 @@ class World:
         self.reports: list[dict[str, bool]] = []
         self.dialled: list[Address] = []
         self.fails = False
-        settings = ProberSettings(timeout_s=5.0, dial=self.dial)
+        self.forbidden, self.waited = set[Address](), list[float]()
         self.prober = Prober(
-            settings, targets=lambda: self.targets, recorded=lambda: self.recorded, publish=self.publish
+            ProberSettings(timeout_s=5.0, dial=self.dial),
+            targets=lambda: self.targets,
+            recorded=lambda: self.recorded,
+            publish=self.publish,
+            sleep=self.sleep,
         )
 
-    async def dial(self, address: Address, timeout_s: float) -> bool:
+    async def dial(self, address: Address, timeout_s: float) -> bool | None:
         self.dialled.append(address)
         assert timeout_s * ATTEMPTS <= 5.0
-        return address in self.up
+        return None if address in self.forbidden else address in self.up
+
+    async def sleep(self, seconds: float) -> None:
+        self.waited.append(seconds)
 
     async def publish(self, heard: Mapping[str, bool]) -> None:
         self.reports.append(dict(heard))
@@ -94,6 +103,36 @@ async def test_any_address_of_a_node_will_do_and_none_is_down() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_question_that_fails_at_once_is_asked_again_when_its_share_is_over() -> None:
+    world = World()
+    world.up = {ONE}
+    await world.prober.round()
+    assert world.waited == pytest.approx([5.0 / ATTEMPTS] * ATTEMPTS, abs=0.5)
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_cannot_be_asked_is_no_news() -> None:
+    world = World()
+    world.forbidden = {TWO}
+    await world.prober.round()
+    assert world.prober.heard == {"a": True} and not world.reports
+    world.targets = {"a": (ONE,), "b": (TWO, parse_address("10.130.0.2"))}
+    await world.prober.round()
+    assert world.reports == [{"b": False}], "one of its addresses could be asked"
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EAFNOSUPPORT, errno.ENOBUFS, errno.EPERM])
+@pytest.mark.asyncio
+async def test_no_socket_is_no_news_and_no_crash(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(code, "")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "socket", fails)
+        assert await dial_tcp(ONE, 1.0) is None
+
+
+@pytest.mark.asyncio
 async def test_a_report_that_fails_is_made_again_with_the_next_round() -> None:
     world = World()
     world.up, world.fails = {ONE}, True
@@ -101,6 +140,16 @@ async def test_a_report_that_fails_is_made_again_with_the_next_round() -> None:
     world.fails = False
     await world.prober.round()
     assert world.reports == [{"b": False}, {"b": False}]
+
+
+@pytest.mark.asyncio
+async def test_where_nobody_is_asked_all_answer() -> None:
+    world = World()
+    world.recorded = {"a": False, "b": True}
+    settings = ProberSettings(timeout_s=0, dial=world.dial)
+    prober = Prober(settings, targets=lambda: world.targets, recorded=lambda: world.recorded, publish=world.publish)
+    await prober.run()
+    assert (world.reports, world.dialled) == ([{"a": True}], [])
 
 
 @pytest.mark.asyncio
@@ -151,7 +200,7 @@ async def test_a_control_plane_moves_what_a_silent_node_holds() -> None:
         node("n3", 3),
         {"apiVersion": "k8s.ovn.org/v1", "kind": "EgressIP", "metadata": {"name": "out"}, "spec": spec},
     ]
-    prober = ProberSettings(interval_s=0.01, dial=dial)
+    prober = ProberSettings(interval_s=0.01, timeout_s=0.01, dial=dial)
     async with ControlPlane(MemoryNorthbound(), prober=prober) as plane:
         await plane.apply(objects)
         with anyio.fail_after(10):

@@ -1,4 +1,4 @@
-"""``drain`` and ``uncordon``: no egress IPs on a node that is to be rebooted, and again some after that."""
+"""``drain``, ``uncordon`` and ``report``: what an operator says of nodes that hold egress IPs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _node_argument(function: F) -> F:
 @click.command()
 @_node_argument
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Until its addresses are where they go.")
-@click.option("--dry-run", is_flag=True, help="Tell what would leave the node, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Tell where each address would go, and change nothing.")
 @timeout_option("5m", says="Bounds the wait.")
 @server_options
 def drain(node: str, wait: bool, dry_run: bool, **given: Any) -> None:
@@ -48,7 +48,7 @@ def drain(node: str, wait: bool, dry_run: bool, **given: Any) -> None:
         answer = await client.drain(node, wait=wait, validate_only=dry_run)
         tell(answer.moves)
         click.echo(f"node/{node} drained{' (server dry run)' if dry_run else ''}")
-        return int(wait and not dry_run and any(not each.to_node for each in answer.moves))
+        return int((wait or dry_run) and any(not each.to_node for each in answer.moves))
 
     raise click.exceptions.Exit(ask(server, question))
 
@@ -66,3 +66,33 @@ def uncordon(node: str, **given: Any) -> None:
 
     ask(server, question)
     click.echo(f"node/{node} uncordoned")
+
+
+def _heard(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, bool]:
+    """``NODE=up`` and ``NODE=down``, each node once."""
+    heard: dict[str, bool] = {}
+    for word in value:
+        name, _, state = word.removeprefix("node/").partition("=")
+        if not name or name in heard or state not in ("up", "down"):
+            raise click.BadParameter(f"{word}: say NODE=up or NODE=down, each node once", ctx, param)
+        heard[name] = state == "up"
+    return heard
+
+
+@click.command()
+@click.argument("heard", nargs=-1, required=True, metavar="NODE=up|down...", callback=_heard)
+@timeout_option()
+@server_options
+def report(heard: dict[str, bool], **given: Any) -> None:
+    """Say of nodes that they answer (up) or do not (down): one that does not holds no egress IP.
+
+    A server that asks nodes itself finds out for itself with its next round.
+    """
+    server = required_server(given)
+
+    async def question(client: Client) -> None:
+        await client.report_reachability(heard)
+
+    ask(server, question)
+    for name, is_up in heard.items():
+        click.echo(f"node/{name} reported {'up' if is_up else 'down'}")

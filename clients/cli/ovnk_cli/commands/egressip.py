@@ -10,6 +10,7 @@ from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_cli.place import ask, server_options, taken_server
+from ovnk_core.analysis.egress_nodes import egress_nodes
 from ovnk_core.cluster import Cluster
 from ovnk_core.model.egress_ip_manifest import assignments, unassigned
 from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION
@@ -56,7 +57,7 @@ def _print(document: dict[str, Any], output: str) -> None:
 
 
 def _document(cluster: Cluster) -> dict[str, Any]:
-    decided, loads = cluster.engine.rows(EGRESS_IP_DECISION), cluster.egress_loads
+    decided = cluster.engine.rows(EGRESS_IP_DECISION)
     return {
         "egressips": [
             {
@@ -67,8 +68,8 @@ def _document(cluster: Cluster) -> dict[str, Any]:
             for key in sorted(cluster.engine.rows(EGRESS_IP))
         ],
         "nodes": [
-            {"name": key.name, "assignable": key.name in loads, "load": loads.get(key.name, 0)}
-            for key in sorted(cluster.objects("Node"))
+            {"name": each.name, "assignable": each.reason is None, "reason": each.reason, "load": each.load}
+            for each in egress_nodes(cluster)
         ],
     }
 
@@ -85,6 +86,9 @@ def _show(document: dict[str, Any], *, is_wide: bool) -> None:
         click.echo()
         nodes = document["nodes"]
         table(
-            ["NODE", "ASSIGNABLE", "LOAD"],
-            ([each["name"], "yes" if each["assignable"] else "no", each["load"]] for each in nodes),
+            ["NODE", "ASSIGNABLE", "REASON", "LOAD"],
+            (
+                [each["name"], "yes" if each["assignable"] else "no", each["reason"] or "-", each["load"]]
+                for each in nodes
+            ),
         )

@@ -72,6 +72,7 @@ def _document(plan: RouterPlan, platform: str, warnings: tuple[str, ...]) -> Doc
         "interfaceType": router.interface,
         "parent": router.parent or None,
         "mode": router.mode or None,
+        "mtu": router.mtu_bytes or None,
         "address": str(router.address),
         "gateway": str(router.gateway),
         "podAddress": str(plan.inner),

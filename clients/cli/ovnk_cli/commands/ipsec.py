@@ -13,10 +13,10 @@ from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, say, table
 from ovnk_cli.place import Server, ask, server_for_files, server_options
-from ovnk_core.certificates.authority import is_valid_between
-from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing
+from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing, missing
 from ovnk_core.certificates.signing import MAX_REQUEST_BYTES, SIGNER, USAGE, Request
 from ovnk_core.cluster import Cluster
+from ovnk_core.errors import SchemaError
 from ovnk_core.model.tables import NODE, cluster_key
 
 Document = dict[str, Any]
@@ -85,7 +85,10 @@ def sign(node: str, request_file: str, signer: str, usages: tuple[str, ...], **g
         certificate, standing = ask(server, signed(asked))
     else:
         cluster = offline(Input(**given)).cluster
-        issued = Office(str(folder)).sign(asked, _chassis(cluster, node), _now())
+        try:
+            issued = Office(str(folder)).sign(asked, _chassis(cluster, node), _now())
+        except SchemaError as error:
+            raise error.at(request_file if error.path == "request" else "") from None
         certificate, standing = issued.certificate.decode(), issued.standing
     say(f"valid until {_time(standing.valid_until)}, to be renewed from {_time(standing.renew_at)} on")
     click.echo(certificate, nl=False)
@@ -93,31 +96,51 @@ def sign(node: str, request_file: str, signer: str, usages: tuple[str, ...], **g
 
 @ipsec.command()
 @place_options
+@input_options(is_required=False)
 @output_option("table", "json", "yaml", "name")
 def status(folder: str | None, output: str, **given: Any) -> None:
     """How traffic is encrypted, and when certificates end and are to be renewed.
 
-    Exit status 1 when there is no valid authority, or one or a node's certificate has expired or is due; on a server
-    of a cluster with IPsec also when a node has none.
+    Exit status 1 when there is no valid authority, its successor is due, or a node's certificate is anything but valid;
+    in a cluster with IPsec, which files (-f) or a server know, also when a node has none.
     """
     server, now = _server(folder, given), _now()
-    more: Document = {}
+    if server is not None and given["paths"]:
+        raise click.UsageError("-f PATH goes with --folder: a server knows its own nodes")
     if server is not None:
         from ovnk_cli.online.certificates import standings
 
         authorities, nodes, more = ask(server, standings)
     else:
-        office = Office(str(folder))
-        authorities, nodes = office.authorities(now), tuple(office.nodes().values())
+        authorities, nodes, more = _standings(str(folder), now, given)
     document: Document = {
         "cipher": {"algorithm": CIPHER, "icv_bytes": ICV_BYTES, "key_bits": KEY_BITS, "mode": MODE},
         "authorities": list(map(_document, authorities)),
-        "nodes": [_document(each) | {"state": _state(each, now)} for each in nodes],
+        "nodes": list(map(_document, nodes)),
     }
     _print(document | more, output)
-    is_fine = bool(authorities) and all(_state(each, now) == "valid" for each in (*authorities[-1:], *nodes))
+    trusted = [each for each in authorities if each.state in ("signing", "valid")]
+    is_fine = bool(trusted) and now < trusted[-1].renew_at and all(each.state == "valid" for each in nodes)
     lacks = bool(more.get("enabled") and more["missing"])
     raise click.exceptions.Exit(0 if is_fine and not lacks else 1)
+
+
+def _standings(
+    folder: str, now: datetime, given: dict[str, Any]
+) -> tuple[tuple[Standing, ...], tuple[Standing, ...], Document]:
+    """Authorities, certificates of nodes, and what only files of the cluster can tell."""
+    if not Path(folder).is_dir():
+        raise click.UsageError(f"--folder {folder}: no such folder")
+    office = Office(folder, is_made=False)
+    authorities = office.authorities(now, is_every=True)
+    if not given["paths"]:
+        return authorities, tuple(office.nodes(now).values()), {}
+    cluster = offline(Input(**given)).cluster
+    names = (key.name for key in cluster.engine.rows(NODE))
+    chassis = {name: found for name in names if (found := _chassis(cluster, name)) is not None}
+    nodes = office.nodes(now, chassis)
+    more = {"enabled": cluster.network.has_ipsec, "missing": missing(chassis, nodes)}
+    return authorities, tuple(nodes.values()), more
 
 
 def _server(folder: str | None, given: dict[str, Any]) -> Server | None:
@@ -147,12 +170,6 @@ def _read(file: str) -> bytes:
         raise click.UsageError(f"--request {file}: {error.strerror}") from error
 
 
-def _state(each: Standing, now: datetime) -> str:
-    if not is_valid_between(each.valid_from, each.valid_until, now):
-        return "expired"
-    return "due" if now >= each.renew_at else "valid"
-
-
 def _document(each: Standing) -> Document:
     kind = {"node": each.node} if each.node else {"signing": each.is_signing}
     return kind | {
@@ -162,6 +179,7 @@ def _document(each: Standing) -> Document:
         "valid_from": _time(each.valid_from),
         "valid_until": _time(each.valid_until),
         "renew_at": _time(each.renew_at),
+        "state": each.state,
     }
 
 
@@ -182,12 +200,8 @@ def _print(document: Document, output: str) -> None:
             click.echo(name)
         return
     for name in document.get("missing", ()):
-        say(f"node/{name} has no certificate")
+        say(f"node/{name} has no valid certificate")
     table(
         ("NAME", "VALID FROM", "VALID UNTIL", "RENEW", "STATE"),
-        ((name, each["valid_from"], each["valid_until"], each["renew_at"], _word(each)) for name, each in rows),
+        ((name, each["valid_from"], each["valid_until"], each["renew_at"], each["state"]) for name, each in rows),
     )
-
-
-def _word(each: Document) -> str:
-    return str(each["state"]) if "state" in each else "signing" if each["signing"] else "trusted"

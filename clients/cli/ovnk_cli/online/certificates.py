@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC
-from typing import Any
+from typing import Any, cast
 
 from ovnk_api.v1.certificate_service_pb2 import CertificateStatus
 from ovnk_client import Client
 
-from ovnk_core.certificates.office import Standing
+from ovnk_core.certificates.office import Standing, State
 from ovnk_core.certificates.signing import Request
 
 Standings = tuple[Standing, ...]
@@ -57,4 +57,5 @@ def _standing(each: CertificateStatus) -> Standing:
         renew_at=each.renew_time.ToDatetime(tzinfo=UTC),
         fingerprint=each.fingerprint,
         is_signing=each.is_signing,
+        state=cast(State, each.state),
     )

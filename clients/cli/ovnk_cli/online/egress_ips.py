@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from ovnk_api.v1.egress_ip_service_pb2 import EgressMove, UnassignedReason
+from ovnk_api.v1.egress_ip_service_pb2 import EgressMove, UnassignedReason, UnfitReason
 from ovnk_client import Client
 
 from ovnk_cli.output import say
-
-_PREFIX = "UNASSIGNED_REASON_"
 
 
 async def placed(client: Client) -> dict[str, Any]:
@@ -21,14 +19,23 @@ async def placed(client: Client) -> dict[str, Any]:
                 "name": one.name,
                 "assignments": [{"egressIP": each.address, "node": each.node} for each in one.assignments],
                 "unassigned": [
-                    {"egressIP": each.address, "reason": _reason(each.reason), "message": each.message}
+                    {
+                        "egressIP": each.address,
+                        "reason": _word(UnassignedReason.Name(each.reason), "UNASSIGNED_REASON_"),
+                        "message": each.message,
+                    }
                     for each in one.unassigned
                 ],
             }
             async for one in client.egress_assignments()
         ],
         "nodes": [
-            {"name": each.name, "assignable": each.is_assignable, "load": each.load}
+            {
+                "name": each.name,
+                "assignable": each.is_assignable,
+                "reason": None if each.is_assignable else _word(UnfitReason.Name(each.reason), "UNFIT_REASON_"),
+                "load": each.load,
+            }
             async for each in client.egress_nodes()
         ],
     }
@@ -47,12 +54,15 @@ def balanced(is_dry: bool) -> Callable[[Client], Awaitable[dict[str, Any]]]:
 
 def tell(moves: Iterable[EgressMove]) -> None:
     """A line for each move, on stderr; or that there is none."""
-    lines = [f"{each.egress_ip_name}: {each.address} {each.from_node} -> {each.to_node or '?'}" for each in moves]
-    for line in lines or ["nothing moves"]:
-        say(line)
+    is_still = True
+    for each in moves:
+        is_still = False
+        why = f" ({each.message})" if each.message else ""
+        say(f"{each.egress_ip_name}: {each.address} {each.from_node} -> {each.to_node or '?'}{why}")
+    if is_still:
+        say("nothing moves")
 
 
-def _reason(value: int) -> str:
+def _word(name: str, prefix: str) -> str:
     """``UNASSIGNED_REASON_NO_NODE`` -> ``NoNode``."""
-    words = UnassignedReason.Name(value).removeprefix(_PREFIX).split("_")  # type: ignore[arg-type]
-    return "".join(word.capitalize() for word in words)
+    return "".join(word.capitalize() for word in name.removeprefix(prefix).split("_"))

@@ -26,6 +26,7 @@ def _document(output: Output, plan: EgressRouterPlan) -> Document:
         "interfaceType": plan.interface_type,
         "parent": plan.parent or None,
         "mode": plan.mode or None,
+        "mtu": plan.mtu_bytes or None,
         "address": plan.address,
         "gateway": plan.gateway,
         "podAddress": plan.pod_address,

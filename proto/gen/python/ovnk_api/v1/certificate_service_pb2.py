@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%ovnk_api/v1/certificate_service.proto\x12\x0bovnk_api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x81\x02\n\x11\x43\x65rtificateStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12\x33\n\x0fvalid_from_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\x12\x12\n\nis_signing\x18\x08 \x01(\x08\"P\n\x0b\x43ipherFacts\x12\x0e\n\x06\x63ipher\x18\x01 \x01(\t\x12\x11\n\ticv_bytes\x18\x02 \x01(\x05\x12\x10\n\x08key_bits\x18\x03 \x01(\x05\x12\x0c\n\x04mode\x18\x04 \x01(\t\"\x15\n\x13GetAuthorityRequest\"[\n\x14GetAuthorityResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x33\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\"d\n\x16SignCertificateRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x17\n\x0fsigning_request\x18\x02 \x01(\t\x12\x13\n\x0bsigner_name\x18\x03 \x01(\t\x12\x0e\n\x06usages\x18\x04 \x03(\t\"n\n\x17SignCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12.\n\x06status\x18\x03 \x01(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\"\x1d\n\x1bGetCertificateStatusRequest\"\xd7\x01\n\x1cGetCertificateStatusResponse\x12\x12\n\nis_enabled\x18\x01 \x01(\x08\x12(\n\x06\x63ipher\x18\x02 \x01(\x0b\x32\x18.ovnk_api.v1.CipherFacts\x12\x33\n\x0b\x61uthorities\x18\x03 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\x12-\n\x05nodes\x18\x04 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\x12\x15\n\rmissing_nodes\x18\x05 \x03(\t\"\x18\n\x16RotateAuthorityRequest\"N\n\x17RotateAuthorityResponse\x12\x33\n\x0b\x61uthorities\x18\x01 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus2\x92\x03\n\x12\x43\x65rtificateService\x12S\n\x0cGetAuthority\x12 .ovnk_api.v1.GetAuthorityRequest\x1a!.ovnk_api.v1.GetAuthorityResponse\x12\\\n\x0fSignCertificate\x12#.ovnk_api.v1.SignCertificateRequest\x1a$.ovnk_api.v1.SignCertificateResponse\x12k\n\x14GetCertificateStatus\x12(.ovnk_api.v1.GetCertificateStatusRequest\x1a).ovnk_api.v1.GetCertificateStatusResponse\x12\\\n\x0fRotateAuthority\x12#.ovnk_api.v1.RotateAuthorityRequest\x1a$.ovnk_api.v1.RotateAuthorityResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%ovnk_api/v1/certificate_service.proto\x12\x0bovnk_api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x90\x02\n\x11\x43\x65rtificateStatus\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12\x33\n\x0fvalid_from_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x66ingerprint\x18\x07 \x01(\t\x12\x12\n\nis_signing\x18\x08 \x01(\x08\x12\r\n\x05state\x18\t \x01(\t\"P\n\x0b\x43ipherFacts\x12\x0e\n\x06\x63ipher\x18\x01 \x01(\t\x12\x11\n\ticv_bytes\x18\x02 \x01(\x05\x12\x10\n\x08key_bits\x18\x03 \x01(\x05\x12\x0c\n\x04mode\x18\x04 \x01(\t\"\x15\n\x13GetAuthorityRequest\"[\n\x14GetAuthorityResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\t\x12\x33\n\x0b\x61uthorities\x18\x02 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\"d\n\x16SignCertificateRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x17\n\x0fsigning_request\x18\x02 \x01(\t\x12\x13\n\x0bsigner_name\x18\x03 \x01(\t\x12\x0e\n\x06usages\x18\x04 \x03(\t\"n\n\x17SignCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t\x12\x0e\n\x06\x62undle\x18\x02 \x01(\t\x12.\n\x06status\x18\x03 \x01(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\"\x1d\n\x1bGetCertificateStatusRequest\"\xd7\x01\n\x1cGetCertificateStatusResponse\x12\x12\n\nis_enabled\x18\x01 \x01(\x08\x12(\n\x06\x63ipher\x18\x02 \x01(\x0b\x32\x18.ovnk_api.v1.CipherFacts\x12\x33\n\x0b\x61uthorities\x18\x03 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\x12-\n\x05nodes\x18\x04 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus\x12\x15\n\rmissing_nodes\x18\x05 \x03(\t\"\x18\n\x16RotateAuthorityRequest\"N\n\x17RotateAuthorityResponse\x12\x33\n\x0b\x61uthorities\x18\x01 \x03(\x0b\x32\x1e.ovnk_api.v1.CertificateStatus2\x92\x03\n\x12\x43\x65rtificateService\x12S\n\x0cGetAuthority\x12 .ovnk_api.v1.GetAuthorityRequest\x1a!.ovnk_api.v1.GetAuthorityResponse\x12\\\n\x0fSignCertificate\x12#.ovnk_api.v1.SignCertificateRequest\x1a$.ovnk_api.v1.SignCertificateResponse\x12k\n\x14GetCertificateStatus\x12(.ovnk_api.v1.GetCertificateStatusRequest\x1a).ovnk_api.v1.GetCertificateStatusResponse\x12\\\n\x0fRotateAuthority\x12#.ovnk_api.v1.RotateAuthorityRequest\x1a$.ovnk_api.v1.RotateAuthorityResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,25 +33,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.certificate_ser
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CERTIFICATESTATUS']._serialized_start=88
-  _globals['_CERTIFICATESTATUS']._serialized_end=345
-  _globals['_CIPHERFACTS']._serialized_start=347
-  _globals['_CIPHERFACTS']._serialized_end=427
-  _globals['_GETAUTHORITYREQUEST']._serialized_start=429
-  _globals['_GETAUTHORITYREQUEST']._serialized_end=450
-  _globals['_GETAUTHORITYRESPONSE']._serialized_start=452
-  _globals['_GETAUTHORITYRESPONSE']._serialized_end=543
-  _globals['_SIGNCERTIFICATEREQUEST']._serialized_start=545
-  _globals['_SIGNCERTIFICATEREQUEST']._serialized_end=645
-  _globals['_SIGNCERTIFICATERESPONSE']._serialized_start=647
-  _globals['_SIGNCERTIFICATERESPONSE']._serialized_end=757
-  _globals['_GETCERTIFICATESTATUSREQUEST']._serialized_start=759
-  _globals['_GETCERTIFICATESTATUSREQUEST']._serialized_end=788
-  _globals['_GETCERTIFICATESTATUSRESPONSE']._serialized_start=791
-  _globals['_GETCERTIFICATESTATUSRESPONSE']._serialized_end=1006
-  _globals['_ROTATEAUTHORITYREQUEST']._serialized_start=1008
-  _globals['_ROTATEAUTHORITYREQUEST']._serialized_end=1032
-  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_start=1034
-  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_end=1112
-  _globals['_CERTIFICATESERVICE']._serialized_start=1115
-  _globals['_CERTIFICATESERVICE']._serialized_end=1517
+  _globals['_CERTIFICATESTATUS']._serialized_end=360
+  _globals['_CIPHERFACTS']._serialized_start=362
+  _globals['_CIPHERFACTS']._serialized_end=442
+  _globals['_GETAUTHORITYREQUEST']._serialized_start=444
+  _globals['_GETAUTHORITYREQUEST']._serialized_end=465
+  _globals['_GETAUTHORITYRESPONSE']._serialized_start=467
+  _globals['_GETAUTHORITYRESPONSE']._serialized_end=558
+  _globals['_SIGNCERTIFICATEREQUEST']._serialized_start=560
+  _globals['_SIGNCERTIFICATEREQUEST']._serialized_end=660
+  _globals['_SIGNCERTIFICATERESPONSE']._serialized_start=662
+  _globals['_SIGNCERTIFICATERESPONSE']._serialized_end=772
+  _globals['_GETCERTIFICATESTATUSREQUEST']._serialized_start=774
+  _globals['_GETCERTIFICATESTATUSREQUEST']._serialized_end=803
+  _globals['_GETCERTIFICATESTATUSRESPONSE']._serialized_start=806
+  _globals['_GETCERTIFICATESTATUSRESPONSE']._serialized_end=1021
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_start=1023
+  _globals['_ROTATEAUTHORITYREQUEST']._serialized_end=1047
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_start=1049
+  _globals['_ROTATEAUTHORITYRESPONSE']._serialized_end=1127
+  _globals['_CERTIFICATESERVICE']._serialized_start=1130
+  _globals['_CERTIFICATESERVICE']._serialized_end=1532
 # @@protoc_insertion_point(module_scope)

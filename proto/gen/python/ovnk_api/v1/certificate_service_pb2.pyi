@@ -33,6 +33,7 @@ class CertificateStatus(_message.Message):
     RENEW_TIME_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     IS_SIGNING_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """Of a node's certificate: the node. Empty for an authority's."""
     subject: _builtins.str
@@ -43,6 +44,10 @@ class CertificateStatus(_message.Message):
     """SHA-256 of the certificate, in hexadecimal."""
     is_signing: _builtins.bool
     """Of an authority: whether it signs now."""
+    state: _builtins.str
+    """What it is worth now: valid, signing, due, expired, not yet valid, untrusted (none of the authorities signed it) or
+    other chassis (its node has another id).
+    """
     @_builtins.property
     def valid_from_time(self) -> _timestamp_pb2.Timestamp:
         """From when on it is valid."""
@@ -66,10 +71,11 @@ class CertificateStatus(_message.Message):
         renew_time: _timestamp_pb2.Timestamp | None = ...,
         fingerprint: _builtins.str = ...,
         is_signing: _builtins.bool = ...,
+        state: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "renew_time", b"renew_time", "valid_from_time", b"valid_from_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "is_signing", b"is_signing", "node", b"node", "renew_time", b"renew_time", "serial", b"serial", "subject", b"subject", "valid_from_time", b"valid_from_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "is_signing", b"is_signing", "node", b"node", "renew_time", b"renew_time", "serial", b"serial", "state", b"state", "subject", b"subject", "valid_from_time", b"valid_from_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,7 +264,7 @@ class GetCertificateStatusResponse(_message.Message):
 
     @_builtins.property
     def authorities(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]:
-        """Authorities, the newest last."""
+        """Every authority of the folder, the newest last, also one that nodes are not to trust (any more)."""
 
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CertificateStatus]:
@@ -266,7 +272,7 @@ class GetCertificateStatusResponse(_message.Message):
 
     @_builtins.property
     def missing_nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Known nodes without a certificate."""
+        """Known nodes without a certificate that others accept."""
 
     def __init__(
         self,

@@ -24,17 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ovnk_api/v1/egress_ip_service.proto\x12\x0bovnk_api.v1\"I\n\x10\x45gressAssignment\x12\x16\n\x0e\x65gress_ip_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"d\n\x11UnassignedAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x1d.ovnk_api.v1.UnassignedReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8b\x01\n\x13\x45gressIPAssignments\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x1d.ovnk_api.v1.EgressAssignment\x12\x32\n\nunassigned\x18\x03 \x03(\x0b\x32\x1e.ovnk_api.v1.UnassignedAddress\"\x93\x01\n\nEgressNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\ris_assignable\x18\x02 \x01(\x08\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.ovnk_api.v1.UnfitReason\x12\x0c\n\x04load\x18\x04 \x01(\x05\x12\x12\n\nis_drained\x18\x05 \x01(\x08\x12\x14\n\x0cis_reachable\x18\x06 \x01(\x08\"Y\n\nEgressMove\x12\x16\n\x0e\x65gress_ip_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\tfrom_node\x18\x03 \x01(\t\x12\x0f\n\x07to_node\x18\x04 \x01(\t\"M\n\x16ListAssignmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n\x17ListAssignmentsResponse\x12\x34\n\negress_ips\x18\x01 \x03(\x0b\x32 .ovnk_api.v1.EgressIPAssignments\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"?\n\x16ListEgressNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEgressNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressNode\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\")\n\x10RebalanceRequest\x12\x15\n\rvalidate_only\x18\x01 \x01(\x08\"M\n\x11RebalanceResponse\x12&\n\x05moves\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressMove\x12\x10\n\x08revision\x18\x02 \x01(\x03\"6\n\x10NodeReachability\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cis_reachable\x18\x02 \x01(\x08\"I\n\x19ReportReachabilityRequest\x12,\n\x05nodes\x18\x01 \x03(\x0b\x32\x1d.ovnk_api.v1.NodeReachability\".\n\x1aReportReachabilityResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"E\n\x10\x44rainNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x11\x44rainNodeResponse\x12&\n\x05moves\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressMove\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\"\n\x12UndrainNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\'\n\x13UndrainNodeResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03*\xf0\x01\n\x10UnassignedReason\x12!\n\x1dUNASSIGNED_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19UNASSIGNED_REASON_NO_NODE\x10\x01\x12\x1e\n\x1aUNASSIGNED_REASON_CONFLICT\x10\x02\x12\x1e\n\x1aUNASSIGNED_REASON_CAPACITY\x10\x03\x12\x1c\n\x18UNASSIGNED_REASON_SUBNET\x10\x04\x12\x1e\n\x1aUNASSIGNED_REASON_PLATFORM\x10\x05\x12\x1c\n\x18UNASSIGNED_REASON_MOVING\x10\x06*\xf3\x01\n\x0bUnfitReason\x12\x1c\n\x18UNFIT_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19UNFIT_REASON_NOT_LABELLED\x10\x01\x12\x1a\n\x16UNFIT_REASON_NOT_READY\x10\x02\x12\x1c\n\x18UNFIT_REASON_UNREACHABLE\x10\x03\x12\x18\n\x14UNFIT_REASON_DRAINED\x10\x04\x12\x1b\n\x17UNFIT_REASON_NO_GATEWAY\x10\x05\x12\x1b\n\x17UNFIT_REASON_NOT_SERVED\x10\x06\x12\x19\n\x15UNFIT_REASON_PLATFORM\x10\x07\x32\x9e\x04\n\x0f\x45gressIPService\x12\\\n\x0fListAssignments\x12#.ovnk_api.v1.ListAssignmentsRequest\x1a$.ovnk_api.v1.ListAssignmentsResponse\x12\\\n\x0fListEgressNodes\x12#.ovnk_api.v1.ListEgressNodesRequest\x1a$.ovnk_api.v1.ListEgressNodesResponse\x12J\n\tRebalance\x12\x1d.ovnk_api.v1.RebalanceRequest\x1a\x1e.ovnk_api.v1.RebalanceResponse\x12\x65\n\x12ReportReachability\x12&.ovnk_api.v1.ReportReachabilityRequest\x1a\'.ovnk_api.v1.ReportReachabilityResponse\x12J\n\tDrainNode\x12\x1d.ovnk_api.v1.DrainNodeRequest\x1a\x1e.ovnk_api.v1.DrainNodeResponse\x12P\n\x0bUndrainNode\x12\x1f.ovnk_api.v1.UndrainNodeRequest\x1a .ovnk_api.v1.UndrainNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#ovnk_api/v1/egress_ip_service.proto\x12\x0bovnk_api.v1\"I\n\x10\x45gressAssignment\x12\x16\n\x0e\x65gress_ip_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"d\n\x11UnassignedAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12-\n\x06reason\x18\x02 \x01(\x0e\x32\x1d.ovnk_api.v1.UnassignedReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x8b\x01\n\x13\x45gressIPAssignments\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32\x1d.ovnk_api.v1.EgressAssignment\x12\x32\n\nunassigned\x18\x03 \x03(\x0b\x32\x1e.ovnk_api.v1.UnassignedAddress\"\x93\x01\n\nEgressNode\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\ris_assignable\x18\x02 \x01(\x08\x12(\n\x06reason\x18\x03 \x01(\x0e\x32\x18.ovnk_api.v1.UnfitReason\x12\x0c\n\x04load\x18\x04 \x01(\x05\x12\x12\n\nis_drained\x18\x05 \x01(\x08\x12\x14\n\x0cis_reachable\x18\x06 \x01(\x08\"j\n\nEgressMove\x12\x16\n\x0e\x65gress_ip_name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x11\n\tfrom_node\x18\x03 \x01(\t\x12\x0f\n\x07to_node\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"M\n\x16ListAssignmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"z\n\x17ListAssignmentsResponse\x12\x34\n\negress_ips\x18\x01 \x03(\x0b\x32 .ovnk_api.v1.EgressIPAssignments\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"?\n\x16ListEgressNodesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"l\n\x17ListEgressNodesResponse\x12&\n\x05nodes\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressNode\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\")\n\x10RebalanceRequest\x12\x15\n\rvalidate_only\x18\x01 \x01(\x08\"M\n\x11RebalanceResponse\x12&\n\x05moves\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressMove\x12\x10\n\x08revision\x18\x02 \x01(\x03\"6\n\x10NodeReachability\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x14\n\x0cis_reachable\x18\x02 \x01(\x08\"I\n\x19ReportReachabilityRequest\x12,\n\x05nodes\x18\x01 \x03(\x0b\x32\x1d.ovnk_api.v1.NodeReachability\".\n\x1aReportReachabilityResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\"E\n\x10\x44rainNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04wait\x18\x02 \x01(\x08\x12\x15\n\rvalidate_only\x18\x03 \x01(\x08\"M\n\x11\x44rainNodeResponse\x12&\n\x05moves\x18\x01 \x03(\x0b\x32\x17.ovnk_api.v1.EgressMove\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\"\n\x12UndrainNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"\'\n\x13UndrainNodeResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03*\xf0\x01\n\x10UnassignedReason\x12!\n\x1dUNASSIGNED_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19UNASSIGNED_REASON_NO_NODE\x10\x01\x12\x1e\n\x1aUNASSIGNED_REASON_CONFLICT\x10\x02\x12\x1e\n\x1aUNASSIGNED_REASON_CAPACITY\x10\x03\x12\x1c\n\x18UNASSIGNED_REASON_SUBNET\x10\x04\x12\x1e\n\x1aUNASSIGNED_REASON_PLATFORM\x10\x05\x12\x1c\n\x18UNASSIGNED_REASON_MOVING\x10\x06*\xf3\x01\n\x0bUnfitReason\x12\x1c\n\x18UNFIT_REASON_UNSPECIFIED\x10\x00\x12\x1d\n\x19UNFIT_REASON_NOT_LABELLED\x10\x01\x12\x1a\n\x16UNFIT_REASON_NOT_READY\x10\x02\x12\x1c\n\x18UNFIT_REASON_UNREACHABLE\x10\x03\x12\x18\n\x14UNFIT_REASON_DRAINED\x10\x04\x12\x1b\n\x17UNFIT_REASON_NO_GATEWAY\x10\x05\x12\x1b\n\x17UNFIT_REASON_NOT_SERVED\x10\x06\x12\x19\n\x15UNFIT_REASON_PLATFORM\x10\x07\x32\x9e\x04\n\x0f\x45gressIPService\x12\\\n\x0fListAssignments\x12#.ovnk_api.v1.ListAssignmentsRequest\x1a$.ovnk_api.v1.ListAssignmentsResponse\x12\\\n\x0fListEgressNodes\x12#.ovnk_api.v1.ListEgressNodesRequest\x1a$.ovnk_api.v1.ListEgressNodesResponse\x12J\n\tRebalance\x12\x1d.ovnk_api.v1.RebalanceRequest\x1a\x1e.ovnk_api.v1.RebalanceResponse\x12\x65\n\x12ReportReachability\x12&.ovnk_api.v1.ReportReachabilityRequest\x1a\'.ovnk_api.v1.ReportReachabilityResponse\x12J\n\tDrainNode\x12\x1d.ovnk_api.v1.DrainNodeRequest\x1a\x1e.ovnk_api.v1.DrainNodeResponse\x12P\n\x0bUndrainNode\x12\x1f.ovnk_api.v1.UndrainNodeRequest\x1a .ovnk_api.v1.UndrainNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.egress_ip_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_UNASSIGNEDREASON']._serialized_start=1519
-  _globals['_UNASSIGNEDREASON']._serialized_end=1759
-  _globals['_UNFITREASON']._serialized_start=1762
-  _globals['_UNFITREASON']._serialized_end=2005
+  _globals['_UNASSIGNEDREASON']._serialized_start=1536
+  _globals['_UNASSIGNEDREASON']._serialized_end=1776
+  _globals['_UNFITREASON']._serialized_start=1779
+  _globals['_UNFITREASON']._serialized_end=2022
   _globals['_EGRESSASSIGNMENT']._serialized_start=52
   _globals['_EGRESSASSIGNMENT']._serialized_end=125
   _globals['_UNASSIGNEDADDRESS']._serialized_start=127
@@ -44,33 +44,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EGRESSNODE']._serialized_start=372
   _globals['_EGRESSNODE']._serialized_end=519
   _globals['_EGRESSMOVE']._serialized_start=521
-  _globals['_EGRESSMOVE']._serialized_end=610
-  _globals['_LISTASSIGNMENTSREQUEST']._serialized_start=612
-  _globals['_LISTASSIGNMENTSREQUEST']._serialized_end=689
-  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_start=691
-  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_end=813
-  _globals['_LISTEGRESSNODESREQUEST']._serialized_start=815
-  _globals['_LISTEGRESSNODESREQUEST']._serialized_end=878
-  _globals['_LISTEGRESSNODESRESPONSE']._serialized_start=880
-  _globals['_LISTEGRESSNODESRESPONSE']._serialized_end=988
-  _globals['_REBALANCEREQUEST']._serialized_start=990
-  _globals['_REBALANCEREQUEST']._serialized_end=1031
-  _globals['_REBALANCERESPONSE']._serialized_start=1033
-  _globals['_REBALANCERESPONSE']._serialized_end=1110
-  _globals['_NODEREACHABILITY']._serialized_start=1112
-  _globals['_NODEREACHABILITY']._serialized_end=1166
-  _globals['_REPORTREACHABILITYREQUEST']._serialized_start=1168
-  _globals['_REPORTREACHABILITYREQUEST']._serialized_end=1241
-  _globals['_REPORTREACHABILITYRESPONSE']._serialized_start=1243
-  _globals['_REPORTREACHABILITYRESPONSE']._serialized_end=1289
-  _globals['_DRAINNODEREQUEST']._serialized_start=1291
-  _globals['_DRAINNODEREQUEST']._serialized_end=1360
-  _globals['_DRAINNODERESPONSE']._serialized_start=1362
-  _globals['_DRAINNODERESPONSE']._serialized_end=1439
-  _globals['_UNDRAINNODEREQUEST']._serialized_start=1441
-  _globals['_UNDRAINNODEREQUEST']._serialized_end=1475
-  _globals['_UNDRAINNODERESPONSE']._serialized_start=1477
-  _globals['_UNDRAINNODERESPONSE']._serialized_end=1516
-  _globals['_EGRESSIPSERVICE']._serialized_start=2008
-  _globals['_EGRESSIPSERVICE']._serialized_end=2550
+  _globals['_EGRESSMOVE']._serialized_end=627
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_start=629
+  _globals['_LISTASSIGNMENTSREQUEST']._serialized_end=706
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_start=708
+  _globals['_LISTASSIGNMENTSRESPONSE']._serialized_end=830
+  _globals['_LISTEGRESSNODESREQUEST']._serialized_start=832
+  _globals['_LISTEGRESSNODESREQUEST']._serialized_end=895
+  _globals['_LISTEGRESSNODESRESPONSE']._serialized_start=897
+  _globals['_LISTEGRESSNODESRESPONSE']._serialized_end=1005
+  _globals['_REBALANCEREQUEST']._serialized_start=1007
+  _globals['_REBALANCEREQUEST']._serialized_end=1048
+  _globals['_REBALANCERESPONSE']._serialized_start=1050
+  _globals['_REBALANCERESPONSE']._serialized_end=1127
+  _globals['_NODEREACHABILITY']._serialized_start=1129
+  _globals['_NODEREACHABILITY']._serialized_end=1183
+  _globals['_REPORTREACHABILITYREQUEST']._serialized_start=1185
+  _globals['_REPORTREACHABILITYREQUEST']._serialized_end=1258
+  _globals['_REPORTREACHABILITYRESPONSE']._serialized_start=1260
+  _globals['_REPORTREACHABILITYRESPONSE']._serialized_end=1306
+  _globals['_DRAINNODEREQUEST']._serialized_start=1308
+  _globals['_DRAINNODEREQUEST']._serialized_end=1377
+  _globals['_DRAINNODERESPONSE']._serialized_start=1379
+  _globals['_DRAINNODERESPONSE']._serialized_end=1456
+  _globals['_UNDRAINNODEREQUEST']._serialized_start=1458
+  _globals['_UNDRAINNODEREQUEST']._serialized_end=1492
+  _globals['_UNDRAINNODERESPONSE']._serialized_start=1494
+  _globals['_UNDRAINNODERESPONSE']._serialized_end=1533
+  _globals['_EGRESSIPSERVICE']._serialized_start=2025
+  _globals['_EGRESSIPSERVICE']._serialized_end=2567
 # @@protoc_insertion_point(module_scope)

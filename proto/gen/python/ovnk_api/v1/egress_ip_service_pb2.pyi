@@ -249,6 +249,7 @@ class EgressMove(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     FROM_NODE_FIELD_NUMBER: _builtins.int
     TO_NODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     egress_ip_name: _builtins.str
     """The EgressIP."""
     address: _builtins.str
@@ -257,6 +258,8 @@ class EgressMove(_message.Message):
     """The node it leaves."""
     to_node: _builtins.str
     """The node it would come to if nothing else changed; empty where that is not decided yet."""
+    message: _builtins.str
+    """Why it comes to no node, in a sentence without the address."""
     def __init__(
         self,
         *,
@@ -264,10 +267,11 @@ class EgressMove(_message.Message):
         address: _builtins.str = ...,
         from_node: _builtins.str = ...,
         to_node: _builtins.str = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "egress_ip_name", b"egress_ip_name", "from_node", b"from_node", "to_node", b"to_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "egress_ip_name", b"egress_ip_name", "from_node", b"from_node", "message", b"message", "to_node", b"to_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,7 +533,7 @@ class DrainNodeRequest(_message.Message):
     wait: _builtins.bool
     """Answer when its addresses are in the northbound where they go, or nowhere; within the limit of batches."""
     validate_only: _builtins.bool
-    """Only tell what would leave it."""
+    """Only tell what would leave it, and where that would go."""
     def __init__(
         self,
         *,
@@ -557,7 +561,9 @@ class DrainNodeResponse(_message.Message):
     """The revision that withdraws them; the present one if nothing changed."""
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressMove]:
-        """By name of the object and address. After waiting with the node each came to, if there is one."""
+        """By name of the object and address. After waiting, or when nothing was changed, with the node each comes to or the
+        reason why there is none.
+        """
 
     def __init__(
         self,

@@ -127,6 +127,7 @@ class EgressRouterPlan(_message.Message):
     NFT_FIELD_NUMBER: _builtins.int
     REQUIREMENTS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    MTU_BYTES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The pod's node."""
     interface: _builtins.str
@@ -145,6 +146,8 @@ class EgressRouterPlan(_message.Message):
     """The pod's address on the cluster network, with the length of its subnet's prefix."""
     nft: _builtins.str
     """Ruleset for "nft -f"."""
+    mtu_bytes: _builtins.int
+    """MTU of the second interface in bytes. 0: that of the interface below it."""
     @_builtins.property
     def network(self) -> _meta_pb2.ObjectReference:
         """The NetworkAttachmentDefinition."""
@@ -187,10 +190,11 @@ class EgressRouterPlan(_message.Message):
         nft: _builtins.str = ...,
         requirements: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        mtu_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_routes", b"cluster_routes", "gateway", b"gateway", "interface", b"interface", "interface_type", b"interface_type", "mode", b"mode", "network", b"network", "nft", b"nft", "node", b"node", "parent", b"parent", "pod_address", b"pod_address", "redirects", b"redirects", "requirements", b"requirements", "routes", b"routes", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_routes", b"cluster_routes", "gateway", b"gateway", "interface", b"interface", "interface_type", b"interface_type", "mode", b"mode", "mtu_bytes", b"mtu_bytes", "network", b"network", "nft", b"nft", "node", b"node", "parent", b"parent", "pod_address", b"pod_address", "redirects", b"redirects", "requirements", b"requirements", "routes", b"routes", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

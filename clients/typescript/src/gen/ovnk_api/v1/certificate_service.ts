@@ -46,6 +46,11 @@ export interface CertificateStatus {
   fingerprint: string;
   /** Of an authority: whether it signs now. */
   isSigning: boolean;
+  /**
+   * What it is worth now: valid, signing, due, expired, not yet valid, untrusted (none of the authorities signed it) or
+   * other chassis (its node has another id).
+   */
+  state: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -113,11 +118,11 @@ export interface GetCertificateStatusResponse {
   cipher:
     | CipherFacts
     | undefined;
-  /** Authorities, the newest last. */
+  /** Every authority of the folder, the newest last, also one that nodes are not to trust (any more). */
   authorities: CertificateStatus[];
   /** The newest certificate of each node that was signed for, by node. */
   nodes: CertificateStatus[];
-  /** Known nodes without a certificate. */
+  /** Known nodes without a certificate that others accept. */
   missingNodes: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -144,6 +149,7 @@ function createBaseCertificateStatus(): CertificateStatus {
     renewTime: undefined,
     fingerprint: "",
     isSigning: false,
+    state: "",
     _unknownFields: {},
   };
 }
@@ -173,6 +179,9 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
     }
     if (message.isSigning !== false) {
       writer.uint32(64).bool(message.isSigning);
+    }
+    if (message.state !== "") {
+      writer.uint32(74).string(message.state);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -262,6 +271,14 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
             message.isSigning = reader.bool();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -295,6 +312,7 @@ export const CertificateStatus: MessageFns<CertificateStatus> = {
     message.renewTime = object.renewTime ?? undefined;
     message.fingerprint = object.fingerprint ?? "";
     message.isSigning = object.isSigning ?? false;
+    message.state = object.state ?? "";
     return message;
   },
 };

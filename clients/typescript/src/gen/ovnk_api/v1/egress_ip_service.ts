@@ -257,6 +257,8 @@ export interface EgressMove {
   fromNode: string;
   /** The node it would come to if nothing else changed; empty where that is not decided yet. */
   toNode: string;
+  /** Why it comes to no node, in a sentence without the address. */
+  message: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -347,14 +349,17 @@ export interface DrainNodeRequest {
   node: string;
   /** Answer when its addresses are in the northbound where they go, or nowhere; within the limit of batches. */
   wait: boolean;
-  /** Only tell what would leave it. */
+  /** Only tell what would leave it, and where that would go. */
   validateOnly: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** What leaves a node. */
 export interface DrainNodeResponse {
-  /** By name of the object and address. After waiting with the node each came to, if there is one. */
+  /**
+   * By name of the object and address. After waiting, or when nothing was changed, with the node each comes to or the
+   * reason why there is none.
+   */
   moves: EgressMove[];
   /** The revision that withdraws them; the present one if nothing changed. */
   revision: number;
@@ -800,7 +805,7 @@ export const EgressNode: MessageFns<EgressNode> = {
 };
 
 function createBaseEgressMove(): EgressMove {
-  return { egressIpName: "", address: "", fromNode: "", toNode: "", _unknownFields: {} };
+  return { egressIpName: "", address: "", fromNode: "", toNode: "", message: "", _unknownFields: {} };
 }
 
 export const EgressMove: MessageFns<EgressMove> = {
@@ -816,6 +821,9 @@ export const EgressMove: MessageFns<EgressMove> = {
     }
     if (message.toNode !== "") {
       writer.uint32(34).string(message.toNode);
+    }
+    if (message.message !== "") {
+      writer.uint32(42).string(message.message);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -873,6 +881,14 @@ export const EgressMove: MessageFns<EgressMove> = {
             message.toNode = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.message = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -902,6 +918,7 @@ export const EgressMove: MessageFns<EgressMove> = {
     message.address = object.address ?? "";
     message.fromNode = object.fromNode ?? "";
     message.toNode = object.toNode ?? "";
+    message.message = object.message ?? "";
     return message;
   },
 };

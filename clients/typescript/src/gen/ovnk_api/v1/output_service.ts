@@ -96,6 +96,8 @@ export interface EgressRouterPlan {
   requirements: string[];
   /** What is wrong with it, in a list only, and only for callers who may list whatever it may be about. */
   warnings: string[];
+  /** MTU of the second interface in bytes. 0: that of the interface below it. */
+  mtuBytes: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -443,6 +445,7 @@ function createBaseEgressRouterPlan(): EgressRouterPlan {
     nft: "",
     requirements: [],
     warnings: [],
+    mtuBytes: 0,
     _unknownFields: {},
   };
 }
@@ -493,6 +496,9 @@ export const EgressRouterPlan: MessageFns<EgressRouterPlan> = {
     }
     for (const v of message.warnings) {
       writer.uint32(122).string(v!);
+    }
+    if (message.mtuBytes !== 0) {
+      writer.uint32(128).int32(message.mtuBytes);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -638,6 +644,14 @@ export const EgressRouterPlan: MessageFns<EgressRouterPlan> = {
             message.warnings.push(reader.string());
             continue;
           }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.mtuBytes = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -680,6 +694,7 @@ export const EgressRouterPlan: MessageFns<EgressRouterPlan> = {
     message.nft = object.nft ?? "";
     message.requirements = object.requirements?.map((e) => e) || [];
     message.warnings = object.warnings?.map((e) => e) || [];
+    message.mtuBytes = object.mtuBytes ?? 0;
     return message;
   },
 };
