@@ -15,7 +15,7 @@ from ovnk_core.errors import LimitError
 from ovnk_core.ingest.metadata import METADATA_FIELDS, OBJECT_FIELDS, Metadata, read_selector
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
-from ovnk_core.model.cluster import RESERVED, special_kind
+from ovnk_core.model.cluster import RESERVED, address_of_kind, special_kind
 from ovnk_core.model.egress_ip import EgressIP
 from ovnk_core.terms.address import Address, cidr
 from ovnk_core.terms.label import EVERYTHING
@@ -74,7 +74,7 @@ def _why_not_unicast(address: Address) -> str:
         if block.contains(address):
             return f"lies in the {name}"
     kind = "link-local" if _LINK_LOCAL.contains(address) else special_kind(address)
-    return f"is a {kind} address" if kind else ""
+    return f"is {address_of_kind(kind)}" if kind else ""
 
 
 def _check_status(report: Report, raw: Mapping[str, Any]) -> None:

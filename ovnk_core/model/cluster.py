@@ -38,6 +38,8 @@ SPECIAL: tuple[tuple[str, Cidr], ...] = (
     ("link-local", cidr("fe80::/10")),
     ("multicast", cidr("ff00::/8")),
 )
+LINK = cidr("fe80::/64")
+"""Connected on every port of every router: one that was sent it by another would send it back, and so on."""
 DEFAULT_CLUSTER_NETWORK = (ClusterNetworkEntry(cidr=cidr("10.128.0.0/14"), host_prefix_bits=23),)
 DEFAULT_SERVICE_NETWORK = (cidr("172.30.0.0/16"),)
 DEFAULT_GENEVE_PORT, DEFAULT_VXLAN_PORT = 6081, 4789
@@ -143,7 +145,12 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
             if block.contains(address):
                 return f"lies in {name} {block}" if name.endswith("Network") else f"lies in the {name}"
         kind = special_kind(address)
-        return f"is a {kind} address" if kind else ""
+        return f"is {address_of_kind(kind)}" if kind else ""
+
+
+def address_of_kind(kind: str) -> str:
+    """``a loopback address``, ``an unspecified address`` and so on."""
+    return f"{'an' if kind == 'unspecified' else 'a'} {kind} address"
 
 
 def special_kind(address: Address) -> str:

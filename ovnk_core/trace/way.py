@@ -7,7 +7,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from ovnk_core.features.services.rules import HAIRPIN_SOURCES
-from ovnk_core.model.cluster import JOIN, special_kind
+from ovnk_core.model.cluster import JOIN, address_of_kind, special_kind
 from ovnk_core.terms.address import Address, InterfaceAddress
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
@@ -198,7 +198,7 @@ def implausible(address: Address, own: tuple[InterfaceAddress, ...]) -> str:
     if address.family != 4:
         return ""
     if kind := special_kind(address):
-        return f"{'an' if kind == 'unspecified' else 'a'} {kind} address"
+        return address_of_kind(kind)
     for interface in own:
         if address == interface.address:
             return f"their own address {address}"

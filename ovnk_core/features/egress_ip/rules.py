@@ -16,7 +16,7 @@ from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, SetTable, Table
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
 from ovnk_core.indexes.selection import BY_POD_WANT, SELECTED_BY, SELECTION_WANT, PodSelection
-from ovnk_core.model.cluster import JOIN, ClusterNetwork
+from ovnk_core.model.cluster import JOIN, LINK, ClusterNetwork
 from ovnk_core.model.egress_ip import EgressIP, EgressIPDecision
 from ovnk_core.model.node import Node
 from ovnk_core.model.tables import CLUSTER, EGRESS_IP, EGRESS_IP_DECISION, NODE, cluster_key
@@ -39,8 +39,6 @@ from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, NodePlace, hos
 
 REROUTE_PRIORITY, STAY_PRIORITY = 100, 102
 GROUPS: dict[Family, Cidr] = {4: cidr("224.0.0.0/4"), 6: cidr("ff00::/8")}
-LINK = cidr("fe80::/64")
-"""Connected on every port of every router: one that were sent it by another would send it back, and so on."""
 ON = "on"
 
 

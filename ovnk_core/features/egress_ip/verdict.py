@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable
 
 from ovnk_core.indexes.endpoint import Endpoint
-from ovnk_core.model.cluster import JOIN, ClusterNetwork, special_kind
+from ovnk_core.model.cluster import JOIN, LINK, ClusterNetwork, special_kind
 from ovnk_core.model.egress_ip import EgressIP, EgressIPDecision
-from ovnk_core.terms.address import Address, Family, cidr
+from ovnk_core.terms.address import Address, Family
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NodePlace
-
-_LINK = cidr("fe80::/64")
 
 
 class Exit(Value, frozen=True, kw_only=True):
@@ -45,7 +43,7 @@ def why_kept(network: ClusterNetwork, target: Address, hosts: Container[Address]
         return "pods on Windows nodes"
     if special_kind(target) in ("multicast", "broadcast"):
         return "groups"
-    if _LINK.contains(target):
+    if LINK.contains(target):
         return "addresses of a link"
     return "gateways" if JOIN[target.family].contains(target) else ""
 
