@@ -11,22 +11,24 @@ from collections.abc import Iterable
 from ovnk_core.allocate.settling import Edits, after
 from ovnk_core.engine.engine import Engine
 from ovnk_core.errors import LimitError, ObjectError, SchemaError
-from ovnk_core.ingest.installation import installation_errors
+from ovnk_core.ingest.installation import installation_errors, mtu_errors
 from ovnk_core.ingest.outcome import Item
 from ovnk_core.ingest.parse_network import OPERATOR_PART, network_conflicts
 from ovnk_core.ingest.position import Path, path_text
 from ovnk_core.model.cluster import ClusterNetwork, Infrastructure, NetworkOperator, effective_network
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
+from ovnk_core.model.node import Node
 from ovnk_core.model.tables import (
     CLUSTER,
     INFRASTRUCTURE,
     INSTALL_DECISION,
     NETWORK,
     NETWORK_OPERATOR,
+    NODE,
     OBJECT_TABLES,
 )
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import SETTINGS
+from ovnk_core.topology.place import SETTINGS, uplink_mtu
 
 NETWORK_KINDS = ("Network", "NetworkOperator")
 
@@ -36,6 +38,8 @@ def inadmissible(engine: Engine, put: Iterable[Item]) -> dict[ObjectRef, tuple[O
     put = tuple(put)
     found = _contradictions(engine, [item for item in put if item.ref.kind in NETWORK_KINDS])
     found |= _unfit(engine, put)
+    for ref, errors in _too_large(engine, put).items():
+        found[ref] = (*found.get(ref, ()), *errors)
     if not engine.rows(SETTINGS)[CLUSTER].has_dns_feed:
         for item in put:
             if isinstance(item.value, EgressFirewall) and (errors := _unanswerable(item, item.value)):
@@ -64,6 +68,27 @@ def _unfit(engine: Engine, put: tuple[Item, ...]) -> dict[ObjectRef, tuple[Objec
     word = (platform.platform if isinstance(platform, Infrastructure) else "") or rows(SETTINGS)[CLUSTER].platform
     errors = installation_errors(operator, rows(INSTALL_DECISION).get(CLUSTER), platform=word, source=blamed.source)
     return {blamed.ref: errors} if errors else {}
+
+
+def _too_large(engine: Engine, put: tuple[Item, ...]) -> dict[ObjectRef, tuple[ObjectError, ...]]:
+    """An MTU that is not in force yet and that some node is too small for.
+
+    Once installed, the nodes asked are those in force before: a small node that comes later, or with the same
+    objects after a restart, is a remark of lint's and takes nothing back that was accepted.
+    """
+    rows = engine.rows
+    nodes = {key.name: uplink_mtu(node) for key, node in rows(NODE).items()}
+    if rows(INSTALL_DECISION).get(CLUSTER) is None:
+        nodes |= {item.ref.name: uplink_mtu(item.value) for item in put if isinstance(item.value, Node)}
+    found: dict[ObjectRef, tuple[ObjectError, ...]] = {}
+    for item in put:
+        operator, before = item.value, rows(NETWORK_OPERATOR).get(CLUSTER)
+        if not isinstance(operator, NetworkOperator) or (before and before.mtu_bytes == operator.mtu_bytes):
+            continue
+        network = effective_network(None, operator, rows(INSTALL_DECISION).get(CLUSTER))
+        if errors := mtu_errors(operator, network, nodes, source=item.source):
+            found[item.ref] = errors
+    return found
 
 
 def _contradictions(engine: Engine, touched: list[Item]) -> dict[ObjectRef, tuple[ObjectError, ...]]:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
 from ovnk_core.admission import NETWORK_KINDS, inadmissible, network_after
+from ovnk_core.allocate.egress_ip import Leaving
 from ovnk_core.allocate.loop import Settled
-from ovnk_core.allocate.settling import Edits, Settling
+from ovnk_core.allocate.settling import NOTHING, Edits, Settling, Wish
 from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.table import Table
 from ovnk_core.engine.transaction import Delta
@@ -26,6 +27,7 @@ from ovnk_core.ingest.position import SourceMap
 from ovnk_core.model.cluster import ClusterNetwork, InstallDecision, effective_network
 from ovnk_core.model.decision import Decisions, DnsDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
+from ovnk_core.model.egress_ip import NodeHealth
 from ovnk_core.model.manifest import is_recorded
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
@@ -34,15 +36,19 @@ from ovnk_core.model.tables import (
     CLUSTER,
     DECISION_TABLES,
     DNS_DECISION,
+    EGRESS_IP_DECISION,
     INSTALL_DECISION,
     NETWORK,
     NETWORK_OPERATOR,
     NODE_DECISION,
+    NODE_HEALTH,
     OBJECT_TABLES,
     POD_DECISION,
     SERVICE_DECISION,
+    cluster_key,
 )
 from ovnk_core.pipeline import PIPELINE
+from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS, Settings
@@ -77,6 +83,8 @@ class Cluster:
             txn.put(SETTINGS, CLUSTER, settings or Settings())
             for name, answered in self._recorded.dns.items():
                 txn.put(DNS_DECISION, name, answered)
+            for name, health in self._recorded.health.items():
+                txn.put(NODE_HEALTH, cluster_key(name), health)
             if installed := _installed(self._recorded):
                 txn.put(INSTALL_DECISION, CLUSTER, installed)
 
@@ -192,7 +200,7 @@ class Cluster:
         return _drain(self.applying(put, delete, refused))
 
     def applying(
-        self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused]
+        self, put: Iterable[Item], delete: Iterable[ObjectRef], refused: Iterable[Refused], wish: Wish = NOTHING
     ) -> Generator[None, None, Applied]:
         """``apply`` in slices; nothing is in force before the generator ends."""
         put, delete, refused = tuple(put), tuple(delete), tuple(refused)
@@ -214,10 +222,11 @@ class Cluster:
         for kind, stand_in in self._stand_ins(refused):
             edits.setdefault(OBJECT_TABLES[kind], {})[stand_in.key] = stand_in
         network = self._network_after(edits)
-        settled = self._settle(edits, network, refused)
+        settled = self._settle(edits, network, refused, wish)
         installs = self._installs(network)
         decided: Edits = {INSTALL_DECISION: installs, NODE_DECISION: settled.nodes, POD_DECISION: settled.pods}
-        decided[SERVICE_DECISION] = settled.services
+        decided |= {SERVICE_DECISION: settled.services, EGRESS_IP_DECISION: settled.egress_ips}
+        decided[NODE_HEALTH] = settled.health
         try:
             delta = yield from self.engine.load(
                 (table, key, value)
@@ -233,6 +242,37 @@ class Cluster:
             self._reconsider_network()
         self._note(put, delete, refused)
         return Applied(delta=delta, errors=settled.errors)
+
+    @property
+    def leaving(self) -> Leaving:
+        """Egress IPs withdrawn from their nodes that may still be in a northbound, by object: to be given to
+        ``withdrawn`` when the rows as they are now are Programmed. None while nothing would be programmed."""
+        return self._settling.leaving if self.is_deciding and not self.keeps_everything else {}
+
+    @property
+    def imbalance(self) -> Mapping[tuple[NamespacedName, Address], str]:
+        """Egress IPs that ``rebalance`` would move, by object and address, and the node each would come to if nothing
+        else changed; empty for a replica."""
+        return self._settling.imbalance
+
+    @property
+    def egress_loads(self) -> dict[str, int]:
+        """Egress IPs on each node that may hold any, by name; empty for a replica."""
+        return self._settling.loads
+
+    def withdrawn(self, leaving: Leaving) -> Applied:
+        """These egress IPs are in no northbound any more, so they are placed anew where that is possible."""
+        return _drain(self.applying((), (), (), Wish(withdrawn=leaving)))
+
+    def rebalance(self) -> Applied:
+        """Spread the egress IPs over the nodes with the fewest moves. Those that move are withdrawn first."""
+        return _drain(self.applying((), (), (), Wish(is_rebalancing=True)))
+
+    def report(self, health: Mapping[str, NodeHealth]) -> Applied:
+        """What was heard of nodes, by name, beside their Ready condition. Of a node that is not there nothing is."""
+        return _drain(
+            self.applying((), (), (), Wish(health={cluster_key(name): each for name, each in health.items()}))
+        )
 
     def decide_dns(self, decisions: Mapping[str, DnsDecision | None]) -> Applied:
         """Record what DNS names stand for now, in one transaction; None forgets a name. Nothing else is touched."""
@@ -264,13 +304,15 @@ class Cluster:
         has_nodes = self._settling.has_nodes
         if has_nodes is None or has_nodes == (self.installed is not None):
             return {}
-        return {CLUSTER: InstallDecision(hybrid=network.hybrid) if has_nodes else None}
+        chosen = InstallDecision(hybrid=network.hybrid, has_ipsec=network.has_ipsec)
+        return {CLUSTER: chosen if has_nodes else None}
 
-    def _settle(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...]) -> Settled:
+    def _settle(self, edits: Edits, network: ClusterNetwork, refused: tuple[Refused, ...], wish: Wish) -> Settled:
         if not self.is_deciding:
             self._settling.forget()
             return Settled(nodes={}, pods={}, errors={})
-        return self._settling.settle(edits, network, {each.ref for each in refused} | set(self.refused))
+        kept = {each.ref for each in refused} | set(self.refused)
+        return self._settling.settle(edits, network, kept, wish)
 
     def _reconsider_network(self) -> None:
         before, self._network = self._network, None
@@ -328,6 +370,8 @@ def _decisions(objects: Mapping[str, Mapping[NamespacedName, Any]], decided: Dec
         nodes={key.name: row for key, row in sorted(decided[NODE_DECISION].items())},
         pods={str(key): row for key, row in sorted(decided[POD_DECISION].items())},
         services={str(key): row for key, row in sorted(decided[SERVICE_DECISION].items())},
+        egress_ips={key.name: row for key, row in sorted(decided[EGRESS_IP_DECISION].items())},
+        health={key.name: row for key, row in sorted(decided[NODE_HEALTH].items())},
         dns=dict(sorted(decided[DNS_DECISION].items())),
         accepted={
             ObjectRef(kind, key.namespace, key.name): item

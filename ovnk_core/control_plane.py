@@ -27,8 +27,9 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
+from ovnk_core.allocate.egress_ip import Leaving
+from ovnk_core.allocate.settling import HEALTHY, Wish
 from ovnk_core.cluster import Applied, Cluster, DecisionEdits
-from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import (
     GuardError,
     NotFound,
@@ -38,26 +39,28 @@ from ovnk_core.errors import (
     TurnLost,
 )
 from ovnk_core.features.egress_firewall.compile import DNS_NAME
-from ovnk_core.ingest.decisions import accepted_texts
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Item, Loaded, Refused
 from ovnk_core.kernels.layering import warm
 from ovnk_core.model.decision import Decisions, DnsAnswer, DnsDecision
-from ovnk_core.model.tables import DECISION_TABLES, DNS_DECISION, EGRESS_FIREWALL
+from ovnk_core.model.egress_ip import NodeHealth
+from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL, NODE, NODE_HEALTH, cluster_key
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Difference
-from ovnk_core.reconcile.recall import Recalled, recall
+from ovnk_core.reconcile.recall import recall
 from ovnk_core.runtime.asking import Asking, events_of, name_of, tellings_of
 from ovnk_core.runtime.broadcast import Broadcast
 from ovnk_core.runtime.programmer import Programmer, Stage
+from ovnk_core.runtime.reachability import Prober, ProberSettings, probed_nodes
 from ovnk_core.runtime.receipt import Receipt, Result, receipt_of, remarks_of
+from ovnk_core.runtime.recorded import decided_in, decisions_of, merged, over
 from ovnk_core.runtime.resolver import Resolver, ResolverSettings
 from ovnk_core.runtime.scope import leave
 from ovnk_core.runtime.writer import Flushed, Writer
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import CLUSTER_NETWORK, Settings
+from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, Settings
 
 Record = Callable[[DecisionEdits], Awaitable[None]]
 RETRY_S = 1.0
@@ -71,7 +74,8 @@ class ControlPlane(Asking):
     ``writes`` False only reads: ``pending`` tells what would be written. ``adopt`` takes over foreign rows that hold
     our names, ``allow_prune`` lifts the mass-deletion guard, ``timeout_s`` bounds one transaction. ``decisions`` are
     recorded ones to start from; what the northbound remembers is added to them. ``resolver`` says whom to ask for DNS
-    names; without it they stand for what is on record and what ``push_dns`` brings.
+    names; without it they stand for what is on record and what ``push_dns`` brings. ``prober`` says how nodes that may
+    hold egress IPs are asked whether they answer; without it they do unless ``report_reachability`` says otherwise.
 
     ``record`` makes decisions durable before rows rest on them; with it the plane is a replica: it neither decides nor
     writes before ``work`` is called, and ``decide`` brings what others decided.
@@ -88,10 +92,11 @@ class ControlPlane(Asking):
         writes: bool = True,
         timeout_s: float = 30.0,
         resolver: ResolverSettings | None = None,
+        prober: ProberSettings | None = None,
         record: Record | None = None,
     ) -> None:
         self._northbound, self._settings, self._writes, self._record = northbound, settings, writes, record
-        self._timeout_s, self._resolving = timeout_s, resolver
+        self._timeout_s, self._resolving, self._probing = timeout_s, resolver, prober
         self._recorded = decisions or Decisions()
         self._adopt, self._allow_prune = adopt, allow_prune
         self._broadcast, self._tellings, self._lock = Broadcast(), Broadcast(), anyio.Lock(fast_acquire=True)
@@ -106,7 +111,7 @@ class ControlPlane(Asking):
         try:
             # What is kept in a store is newer than rows that were made from it.
             recalled = self._recall()
-            recorded = _merge(self._recorded, recalled) if self._record is None else _merge(recalled, self._recorded)
+            recorded = merged(self._recorded, recalled) if self._record is None else merged(recalled, self._recorded)
             self.cluster = Cluster(settings=self._fitting_settings(), decisions=recorded)
             self.cluster.is_deciding = self._record is None
             self._writer = Writer(
@@ -116,7 +121,9 @@ class ControlPlane(Asking):
                 allow_prune=self._allow_prune,
                 timeout_s=self._timeout_s,
             )
-            self._programmer = Programmer(self._writer, self._northbound, self._lock, self.record_decisions)
+            self._programmer = Programmer(
+                self._writer, self._northbound, self._lock, self.record_decisions, self._withdraw
+            )
             self._resolver = self._new_resolver(recorded.dns)
             if self._writes and self._record is None:
                 tasks: TaskGroup = await self._exit.enter_async_context(anyio.create_task_group())
@@ -148,11 +155,22 @@ class ControlPlane(Asking):
     def _new_resolver(self, recorded: Mapping[str, DnsDecision]) -> Resolver:
         return Resolver(self._resolving, recorded, network=lambda: self.cluster.network, publish=self._decide_dns)
 
+    def _new_prober(self, settings: ProberSettings) -> Prober:
+        rows = self.cluster.engine.rows
+        return Prober(
+            settings,
+            targets=lambda: probed_nodes(rows(NODE), rows(NODE_PLACE)),
+            recorded=lambda: {key.name: each.is_reachable for key, each in rows(NODE_HEALTH).items()},
+            publish=self.report_reachability,
+        )
+
     async def _run(self, turn: int | None = None) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._programmer.run, turn)
             if self._resolving is None or self._resolving.keeps_asking:
                 tasks.start_soon(self._resolver.run)
+            if self._probing is not None:
+                tasks.start_soon(self._new_prober(self._probing).run)
             tasks.start_soon(self._warm_up)
 
     async def work(self, turn: int) -> None:
@@ -186,7 +204,7 @@ class ControlPlane(Asking):
                 try:
                     await self._record(edits)
                 except BaseException:
-                    self._unrecorded = _over(edits, self._unrecorded)
+                    self._unrecorded = over(edits, self._unrecorded)
                     raise
 
     async def take(
@@ -269,7 +287,7 @@ class ControlPlane(Asking):
         """Everything that follows an accepted change, with no await in between."""
         delta = applied.delta
         if self._record is not None and not is_recorded:
-            self._unrecorded = _over(self._unrecorded, _decided(delta))
+            self._unrecorded = over(self._unrecorded, decided_in(delta))
         self._programmer.note(delta, self.revision)
         self._advance(delta)
         if delta.sets(DNS_NAME) or delta.rows(CLUSTER_NETWORK):
@@ -277,7 +295,46 @@ class ControlPlane(Asking):
         if any(old and new and len(new.rules) > LARGE_LIST for old, new in delta.rows(EGRESS_FIREWALL).values()):
             self._edits_large_lists.set()
         self._broadcast.send(events_of(self.revision, delta))
-        self._tellings.send(tellings_of(self.revision, delta))
+        self._tellings.send(tellings_of(self.revision, delta, self.cluster))
+
+    # ------------------------------------------------------------------ egress IPs
+
+    async def _wish(self, wish: Wish | Callable[[], Wish]) -> int:
+        async with self._lock:
+            wished = wish if isinstance(wish, Wish) else wish()
+            self._committed(await self._drive(self.cluster.applying((), (), (), wished)))
+        return self.revision
+
+    async def _withdraw(self, leaving: Leaving) -> None:
+        await self._wish(Wish(withdrawn=leaving))
+
+    async def rebalance_egress_ips(self) -> int:
+        """Spread them evenly over their nodes with the fewest moves; the revision that withdraws those that move."""
+        return await self._wish(Wish(is_rebalancing=True))
+
+    async def report_health(self, health: Mapping[str, NodeHealth]) -> int:
+        """What was heard of nodes, by name; the revision to wait for. Raises NotFound for what is no node."""
+        self._require(ObjectRef("Node", "", name) for name in health)
+        return await self._wish(Wish(health={cluster_key(name): each for name, each in health.items()}))
+
+    async def report_reachability(self, heard: Mapping[str, bool]) -> int:
+        """Whether nodes answer, by name, and nothing else of them; as ``report_health``."""
+        return await self._heard({name: {"is_reachable": each} for name, each in heard.items()})
+
+    async def drain_node(self, name: str, *, is_drained: bool = True) -> int:
+        """Take a node's egress IPs off it and give it none, or (``is_drained`` False) again some; as
+        ``report_health``."""
+        return await self._heard({name: {"is_drained": is_drained}})
+
+    async def _heard(self, changes: Mapping[str, Mapping[str, bool]]) -> int:
+        self._require(ObjectRef("Node", "", name) for name in changes)
+        known = self.cluster.engine.rows(NODE_HEALTH)
+
+        def wish() -> Wish:
+            keys = {cluster_key(name): change for name, change in changes.items()}
+            return Wish(health={key: replace(known.get(key, HEALTHY), **change) for key, change in keys.items()})
+
+        return await self._wish(wish)
 
     # ------------------------------------------------------------------ DNS names
 
@@ -359,39 +416,3 @@ class ControlPlane(Asking):
 
     def _recall(self) -> Decisions:
         return decisions_of(recall({table: self._northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}))
-
-
-def decisions_of(recalled: Recalled) -> Decisions:
-    """Recalled rows as decisions."""
-    return Decisions(
-        install=recalled.install,
-        nodes=recalled.nodes,
-        pods=recalled.pods,
-        services=recalled.services,
-        dns=recalled.dns,
-        accepted=accepted_texts(recalled.accepted),
-    )
-
-
-def _decided(delta: Delta) -> DecisionEdits:
-    """A delta's changes of decisions."""
-    return {
-        table: {key: new for key, (_, new) in rows.items()} for table in DECISION_TABLES if (rows := delta.rows(table))
-    }
-
-
-def _over(older: DecisionEdits, newer: DecisionEdits) -> DecisionEdits:
-    """Both, of which the newer wins."""
-    return {table: {**older.get(table, {}), **newer.get(table, {})} for table in {**older, **newer}}
-
-
-def _merge(first: Decisions, second: Decisions) -> Decisions:
-    """``second`` wins. Without a store that is the northbound: it is what is in force."""
-    return Decisions(
-        install=second.install or first.install,
-        nodes={**first.nodes, **second.nodes},
-        pods={**first.pods, **second.pods},
-        services={**first.services, **second.services},
-        dns={**first.dns, **second.dns},
-        accepted={**first.accepted, **second.accepted},
-    )

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from ovnk_core.allocate.egress_ip import EgressIPAllocator
 from ovnk_core.allocate.nodes import NodeAllocator
 from ovnk_core.allocate.pods import PodAllocator, address_held
 from ovnk_core.allocate.services import ServiceAllocator
 from ovnk_core.errors import Mention, ObjectError
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.decision import Decisions, NodeDecision, PodDecision, ServiceDecision
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
 from ovnk_core.model.node import Node
 from ovnk_core.model.pod import Pod
 from ovnk_core.model.service import Service
@@ -30,6 +32,8 @@ class Settled(Value, frozen=True, kw_only=True):
     nodes: dict[NamespacedName, NodeDecision | None]
     pods: dict[NamespacedName, PodDecision | None]
     services: dict[NamespacedName, ServiceDecision | None] = {}
+    egress_ips: dict[NamespacedName, EgressIPDecision | None] = {}
+    health: dict[NamespacedName, NodeHealth | None] = {}
     errors: dict[ObjectRef, ObjectError]
 
 
@@ -48,6 +52,8 @@ class Allocator:
                 self._pods.reserve(pod_key, pod, home)
         services = {NamespacedName(*key.split("/", 1)): each for key, each in recorded.services.items()}
         self._services, self._network = ServiceAllocator(network, services), network
+        egress_ips = {cluster_key(name): each for name, each in recorded.egress_ips.items()}
+        self.egress_ips = EgressIPAllocator(network, egress_ips)
         self._waiting_nodes: set[NamespacedName] = set()
         self._waiting_pods: set[NamespacedName] = set()
         self._pods_on: dict[str, set[NamespacedName]] = {}
@@ -124,17 +130,23 @@ class Allocator:
         """Whether any node is served: the cluster is installed."""
         return bool(self._node_decisions)
 
+    def has_place(self, node: NamespacedName) -> bool:
+        """Whether a node is served, so that it has a gateway router."""
+        return node in self._node_decisions
+
     def missing_from(
         self,
         nodes: Mapping[NamespacedName, NodeDecision],
         pods: Mapping[NamespacedName, PodDecision],
         services: Mapping[NamespacedName, ServiceDecision],
+        egress_ips: Mapping[NamespacedName, EgressIPDecision],
     ) -> Settled:
         """Decisions held here that the tables do not show yet (recorded ones, on first use)."""
         return Settled(
             nodes={key: each for key, each in self._node_decisions.items() if nodes.get(key) != each},
             pods={key: each for key, each in self._pod_decisions.items() if pods.get(key) != each},
             services={key: each for key, each in self._services.decisions.items() if services.get(key) != each},
+            egress_ips={key: e for key, e in self.egress_ips.decisions.items() if egress_ips.get(key) != e},
             errors={},
         )
 

@@ -18,6 +18,7 @@ from ovnk_core.ingest.outcome import Loaded
 from ovnk_core.model.egress_firewall import EgressFirewall, rule_text
 from ovnk_core.model.tables import EGRESS_FIREWALL, OBJECT_TABLES
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
+from ovnk_core.nb.row import IPSEC_KEY
 from ovnk_core.nb.schema import Atom, DatabaseSchema, Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
 from ovnk_core.reconcile.diff import Desired, full
@@ -200,5 +201,6 @@ def _as_actual(before: Cluster, schema: DatabaseSchema) -> dict[str, dict[str, R
     for row_id, row in desired.rows():
         columns = desired.columns.scalars(row_id, row) | desired.columns.sets(row_id, members)
         found.setdefault(row_id.table, {})[row_id.uuid] = columns
-    found[GLOBAL_TABLE] = {"": {"external_ids": dict[Atom, Atom](desired.global_keys().items())}}
+    keys = desired.global_keys()
+    found[GLOBAL_TABLE] = {"": {"external_ids": dict[Atom, Atom](keys.items()), "ipsec": IPSEC_KEY in keys}}
     return found

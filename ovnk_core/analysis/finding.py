@@ -1,13 +1,15 @@
 """What lint finds: the codes, how bad each is, and one finding.
 
-``error``: something that must work is cut off. ``warning``: what is written is not what happens. ``note``: true of the
-firewall and worth knowing. The words are SARIF's levels (OASIS SARIF 2.1.0, 3.27.10).
+``error``: something that must work does not. ``warning``: what is written is not what happens. ``note``: true of the
+object and worth knowing. The words are SARIF's levels (OASIS SARIF 2.1.0, 3.27.10).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
+from ovnk_core.ingest.position import SourceMap
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 
@@ -101,6 +103,76 @@ CODES: dict[str, Code] = {
         title="A firewall in a namespace of the platform (15.5.1.1)",
         advice="Make sure the platform's own traffic is allowed.",
     ),
+    "egressip-no-pods": Code(
+        severity="warning",
+        title="An EgressIP selects no pod",
+        advice="Check its selectors against the labels of namespaces and pods.",
+    ),
+    "egressip-overlap": Code(
+        severity="warning",
+        title="Pods are selected by an older EgressIP, too, which is the one that counts",
+        advice="Keep the selectors of EgressIPs apart.",
+    ),
+    "router-platform": Code(
+        severity="error",
+        title="An egress router needs layer 2, which the platform does not have (15.11.1)",
+        advice="Use an egress IP or a host outside the cluster as a gateway.",
+    ),
+    "router-crowded": Code(
+        severity="warning",
+        title="Many egress routers on one node can exceed what its interface filters in hardware (15.11.1)",
+        advice="Spread the router pods over nodes.",
+    ),
+    "router-address": Code(
+        severity="warning",
+        title="The reserved address of an egress router is in use (15.11.1.4)",
+        advice="Reserve an address that nobody else has, and run one replica.",
+    ),
+    "router-destination": Code(
+        severity="warning",
+        title="A destination is not reached from the reserved address",
+        advice="Name destinations outside of the cluster and of the router's node.",
+    ),
+    "router-several": Code(
+        severity="warning",
+        title="A pod names several egress routers, and has one default route",
+        advice="Name one network of an egress router in each pod.",
+    ),
+    "router-unserved": Code(
+        severity="note",
+        title="No Service selects an egress router pod",
+        advice="Make a Service that selects its labels (15.12.3).",
+    ),
+    "router-past-firewall": Code(
+        severity="note",
+        title="What an egress router sends leaves past OVN, and past the egress firewall",
+        advice="Restrict who may make egress routers in the namespace.",
+    ),
+    "router-undeclared": Code(
+        severity="error",
+        title="A pod names a network that is not declared, so that its containers are not created",
+        advice="Create the NetworkAttachmentDefinition in the namespace that the annotation names.",
+    ),
+    "router-idle": Code(
+        severity="warning",
+        title="A pod names an egress router's network, and is none",
+        advice="Take it off the host network, or give the network the family of the cluster's.",
+    ),
+    "router-local": Code(
+        severity="error",
+        title="A Service keeps the addresses of clients that its router pod cannot answer",
+        advice="Set externalTrafficPolicy to Cluster: the gateway then hides the client, and the answer comes back.",
+    ),
+    "router-port": Code(
+        severity="warning",
+        title="A port of a Service is redirected by no destination of its router pod",
+        advice="Add a destination for the port, or remove the port.",
+    ),
+    "router-service": Code(
+        severity="error",
+        title="A Service beside egress routers selects no pod",
+        advice="Give the router pod the labels that the Service selects (15.12.3).",
+    ),
 }
 
 
@@ -115,3 +187,30 @@ class Finding(Value, frozen=True, kw_only=True):
     rule: int | None = None
     source: str = ""
     hidden_by: tuple[int, ...] = ()
+
+
+def found_in(
+    sources: Mapping[ObjectRef, SourceMap], ref: ObjectRef, code: str, text: str, *, severity: Severity | None = None
+) -> Finding:
+    """A finding about an object as a whole, as severe as its code unless that is said."""
+    where = sources.get(ref)
+    return Finding(
+        code=code,
+        severity=severity or CODES[code].severity,
+        object=ref,
+        source=str(where) if where is not None else "",
+        text=text,
+    )
+
+
+def remark(finding: Finding) -> str:
+    """A finding as one of the sentences of ``validate``. One about a platform names it itself."""
+    match finding.object:
+        case ObjectRef(kind="Infrastructure"):
+            return finding.text
+        case ObjectRef(kind="Pod") as ref:
+            return f"pod {ref.key}: {finding.text}"
+        case ObjectRef(kind="Node") as ref:
+            return f"node {ref.name}: {finding.text}"
+        case ref:
+            return f"{ref}: {finding.text}"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ovnk_core.analysis.egress_ip_lint import egress_ip_findings
+from ovnk_core.analysis.finding import remark
+from ovnk_core.analysis.router_lint import router_findings
 from ovnk_core.analysis.service_lint import service_remarks
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.network_policy.selections import EVERY_POD, peer_selections, subject_selection
@@ -23,7 +26,7 @@ from ovnk_core.model.tables import (
     cluster_key,
 )
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import SETTINGS, assumptions, not_hosts, other_subnets
+from ovnk_core.topology.place import POD_MTU, SETTINGS, assumptions, not_hosts, other_subnets, uplink_mtu
 
 SHOWN = 3
 
@@ -33,11 +36,13 @@ def lint(cluster: Cluster) -> tuple[str, ...]:
     return (
         *_configuration(cluster),
         *_hybrid(cluster),
+        *_mtu(cluster),
         *_nodes(cluster),
         *_pods(cluster),
         *_policies(cluster),
         *_firewalls(cluster),
         *service_remarks(cluster),
+        *map(remark, (*router_findings(cluster), *egress_ip_findings(cluster))),
     )
 
 
@@ -63,6 +68,19 @@ def _hybrid(cluster: Cluster) -> Iterator[str]:
     if old:
         text = f"Windows Server 2019 does not support a custom hybridOverlayVXLANPort ({hybrid.vxlan_port})"
         yield f"{_some('node', old)}: {text}"
+
+
+def _mtu(cluster: Cluster) -> Iterator[str]:
+    """Nodes too small for the MTU of pods: they came after it was stated (15.2.2)."""
+    rows = cluster.engine.rows
+    stated = rows(POD_MTU)[CLUSTER]
+    by_mtu: dict[int, list[str]] = {}
+    for key, node in sorted(rows(NODE).items()):
+        if stated > cluster.network.pod_mtu(uplink_mtu(node)):
+            by_mtu.setdefault(uplink_mtu(node), []).append(key.name)
+    for node_mtu, names in sorted(by_mtu.items()):
+        most = cluster.network.pod_mtu(node_mtu)
+        yield f"{_some('node', names)}: MTU {node_mtu} carries pods of {most} at most, and {stated} is stated"
 
 
 def _nodes(cluster: Cluster) -> Iterator[str]:

@@ -21,7 +21,8 @@ LS_IN_PRE_LB, LS_IN_PRE_STATEFUL = "ls_in_pre_lb", "ls_in_pre_stateful"
 LS_IN_LB = "ls_in_lb"
 LS_IN_PRE_HAIRPIN, LS_IN_NAT_HAIRPIN, LS_IN_HAIRPIN = "ls_in_pre_hairpin", "ls_in_nat_hairpin", "ls_in_hairpin"
 LR_IN_DEFRAG, LR_IN_DNAT = "lr_in_defrag", "lr_in_dnat"
-LR_IN_IP_ROUTING, LR_IN_POLICY, LR_OUT_SNAT = "lr_in_ip_routing", "lr_in_policy", "lr_out_snat"
+LR_IN_IP_ROUTING, LR_IN_POLICY, LR_IN_POLICY_ECMP = "lr_in_ip_routing", "lr_in_policy", "lr_in_policy_ecmp"
+LR_OUT_SNAT = "lr_out_snat"
 LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL = "ls_out_pre_acl", "ls_out_acl_hint", "ls_out_acl"
 
 SWITCH_INGRESS = (
@@ -36,7 +37,7 @@ SWITCH_INGRESS = (
     LS_IN_HAIRPIN,
     LS_IN_ACL_AFTER_LB,
 )
-ROUTER_INGRESS = (LR_IN_DEFRAG, LR_IN_DNAT, LR_IN_IP_ROUTING, LR_IN_POLICY)
+ROUTER_INGRESS = (LR_IN_DEFRAG, LR_IN_DNAT, LR_IN_IP_ROUTING, LR_IN_POLICY, LR_IN_POLICY_ECMP)
 ROUTER_EGRESS = (LR_OUT_SNAT,)
 SWITCH_EGRESS = (LS_OUT_PRE_ACL, LS_OUT_ACL_HINT, LS_OUT_ACL)
 STAGES: tuple[str, ...] = (*SWITCH_INGRESS, *ROUTER_INGRESS, *ROUTER_EGRESS, *SWITCH_EGRESS)
@@ -52,6 +53,8 @@ class Actions(Key, frozen=True, cache_hash=True):
     ``backends``: send the connection to one of these. ``is_reject``: answer that nobody listens. With ``force_snat`` a
     router hides the client behind its own address as it sends the packet out, with ``skip_snat`` it never does; both
     also hold for the packets that follow.
+
+    ``group``: a router policy with several next hops, of which each connection draws one (1 to ``choices``).
     """
 
     bits: tuple[str, ...] = ()
@@ -64,12 +67,16 @@ class Actions(Key, frozen=True, cache_hash=True):
     is_reject: bool = False
     force_snat: bool = False
     skip_snat: bool = False
+    group: int = 0
+    choices: int = 0
 
     def __str__(self) -> str:
         parts = [f"{bit} = 1" for bit in self.bits] + [f"{bit} = 0" for bit in self.clear]
         parts += ["force_snat"] if self.force_snat else ["skip_snat"] if self.skip_snat else []
         if self.backends:
             parts.append(f"ct_lb({', '.join(f'{address} port {port}' for address, port in self.backends)})")
+        if self.choices:
+            parts.append(f"one of {self.choices} next hops")
         if self.outport:
             parts.append(f'outport = "{self.outport}"')
             parts.append(f"next hop {self.next_hop}" if self.next_hop else "next hop is the destination")

@@ -67,7 +67,10 @@ def attached(read: Reader, key: MemberKey, row: None) -> Iterable[Output]:
         case ("Port_Group", "acls"):
             for switch in sorted(read(GROUP_SWITCH, column.row)):
                 yield FLOW_DATAPATH.member(element, switch)
-        case ("Logical_Switch", "acls" | "ports") | ("Logical_Router", "ports" | "static_routes" | "policies" | "nat"):
+        case ("Logical_Switch", "acls" | "ports") | (
+            "Logical_Router",
+            "ports" | "static_routes" | "policies" | "nat",
+        ):
             yield FLOW_DATAPATH.member(element, column.row)
         case ("Logical_Switch" | "Logical_Router", "load_balancer" | "load_balancer_group"):
             yield FLOW_DATAPATH.member(Attached(element, side_of(column.row)), column.row)

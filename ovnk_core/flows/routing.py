@@ -1,4 +1,7 @@
-"""Router stages: ip_routing, policy and snat, as northd writes them.
+"""Router stages: ip_routing, policy, policy_ecmp and snat, as northd writes them.
+
+A policy with several next hops is a group: one flow has each connection draw a number, one flow for each number sends
+it on. northd counts groups out; here a group's number is its row's uuid.
 
 Priority of a route is three times its prefix length, plus 2 when connected, 1 when static, 0 when by source.
 """
@@ -6,6 +9,7 @@ Priority of a route is three times its prefix length, plus 2 when connected, 1 w
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, SetTable
@@ -14,6 +18,7 @@ from ovnk_core.flows.flow import (
     FLOW,
     LR_IN_IP_ROUTING,
     LR_IN_POLICY,
+    LR_IN_POLICY_ECMP,
     LR_OUT_SNAT,
     NEXT,
     Actions,
@@ -32,6 +37,7 @@ LINK_LOCAL = cidr("fe80::/64")
 CONNECTED, STATIC, BY_SOURCE = 2, 1, 0
 MAIN_TABLE = Test("reg7", (0,))
 FORCE_SNAT = "flags.force_snat_for_lb"
+POLICY_GROUP, POLICY_CHOICE = "reg8[0..15]", "reg8[16..31]"
 
 ROUTER_PORT = SetTable[RowId, RowId]("flow.router_port")
 """Router -> its ports."""
@@ -58,6 +64,8 @@ def router_flows(read: Reader, key: RowId, router: LogicalRouter) -> Iterable[Ou
         (LR_IN_IP_ROUTING, 10550, "nd_rs || nd_ra", DROP),
         (LR_IN_IP_ROUTING, 0, "1", DROP),
         (LR_IN_POLICY, 0, "1", NEXT),
+        (LR_IN_POLICY_ECMP, 150, f"{POLICY_GROUP} == 0", NEXT),
+        (LR_IN_POLICY_ECMP, 0, "1", DROP),
         (LR_OUT_SNAT, 120, "nd_ns", NEXT),
         (LR_OUT_SNAT, 0, "1", NEXT),
     )
@@ -106,13 +114,18 @@ def route_flows(read: Reader, key: RowId, route: StaticRoute) -> Iterable[Output
 
 @rule(driver=ROUTER_POLICIES, reads=(ROW_ROUTER, ROUTER_PORT, ROUTER_PORTS), out=(FLOW,))
 def policy_flows(read: Reader, key: RowId, policy: RouterPolicy) -> Iterable[Output]:
-    """A router policy -> one flow."""
+    """A router policy -> one flow; with several next hops one more for each."""
     if policy.action == "reroute":
-        hop = parse_address(policy.nexthops[0])
-        outport = _reaching(read, key, hop)
-        if not outport:
+        hops = [parse_address(each) for each in sorted(policy.nexthops)]
+        found = [Actions(outport=_reaching(read, key, hop), next_hop=hop) for hop in hops]
+        if not all(each.outport for each in found):
             return
-        actions = Actions(outport=outport, next_hop=hop)
+        actions, group = found[0], UUID(key.uuid).int
+        if len(found) > 1:
+            actions = Actions(group=group, choices=len(found))
+            for number, each in enumerate(found, 1):
+                match = conj(Test(POLICY_GROUP, (group,)), Test(POLICY_CHOICE, (number,)))
+                yield _flow(key, LR_IN_POLICY_ECMP, str(number), 100, match, each)
     else:
         actions = NEXT if policy.action == "allow" else DROP
     yield _flow(key, LR_IN_POLICY, "", policy.priority, parse(policy.match), actions)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, Table
+from ovnk_core.model.egress_router import Attachment
 from ovnk_core.model.pod import ContainerPort, Pod
 from ovnk_core.model.tables import NODE_DECISION, POD, POD_DECISION, cluster_key
 from ovnk_core.terms.address import Address, Family
@@ -34,12 +35,22 @@ class Endpoint(Value, frozen=True, kw_only=True, gc=False):
         return next((address for address in self.addresses if address.family == family), None)
 
 
+class AttachedPod(Value, frozen=True, kw_only=True, gc=False):
+    """An endpoint that asks for secondary networks."""
+
+    node: str
+    addresses: tuple[Address, ...]
+    attachments: tuple[Attachment, ...]
+
+
 ENDPOINT = Table[NamespacedName, Endpoint]("endpoint")
+ATTACHED_POD = Table[NamespacedName, AttachedPod]("attached_pod")
+"""The few that do: without a row, an ordinary pod costs the egress router's rules nothing."""
 
 
-@rule(driver=POD, reads=(POD_DECISION, NODE_DECISION), out=(ENDPOINT,))
+@rule(driver=POD, reads=(POD_DECISION, NODE_DECISION), out=(ENDPOINT, ATTACHED_POD))
 def endpoint(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]:
-    """A running pod with recorded addresses on a known node -> its endpoint."""
+    """A running pod with recorded addresses on a known node -> its endpoint, and its secondary networks."""
     if pod.is_host_network or pod.is_completed or not pod.node:
         return
     decision = read(POD_DECISION, key)
@@ -57,3 +68,6 @@ def endpoint(read: Reader, key: NamespacedName, pod: Pod) -> Iterable[Output]:
             ports=pod.ports,
         ),
     )
+    if pod.attachments:
+        attached = AttachedPod(node=pod.node, addresses=decision.addresses, attachments=pod.attachments)
+        yield ATTACHED_POD.row(key, attached)

@@ -1,7 +1,8 @@
 """Which pods a selector picks, kept up to date: the index every room shares.
 
 A ``PodSelection`` is one selector in canonical form, so equal selectors of different policies are one entry,
-counted by its requesters (``SELECTION_WANT``) and dropped with the last of them. Answers are in ``SELECTED``.
+counted by its requesters (``SELECTION_WANT``) and dropped with the last of them. Answers are in ``SELECTED``; where
+``BY_POD_WANT`` asks for it, too, the selection is also listed under every pod it picks (``SELECTED_BY``).
 
 Two directions, two structures. A *new* selector asks "which pods": roaring postings per namespace and per label
 answer by intersection. A *changed* pod asks "which selectors": only those on which the old or the new value of a
@@ -47,6 +48,9 @@ class PodSelection(Key, frozen=True, cache_hash=True):
 
 SELECTION_WANT = SetTable[PodSelection, Hashable]("selection.want")
 SELECTED = SetTable[PodSelection, NamespacedName]("selection")
+BY_POD_WANT = SetTable[PodSelection, Hashable]("selection.by_pod_want")
+"""Selections whose requesters ask what selects a pod, besides whom they select. Those without cost nothing more."""
+SELECTED_BY = SetTable[NamespacedName, PodSelection]("selection.by_pod")
 
 LabelsByKey = dict[str, str]
 Hinge = tuple[str, str, str | None]
@@ -135,12 +139,12 @@ class Selection:
     """The relation. Private state is rebuilt from the inputs alone.
 
     ``_present`` are the namespaces that exist and their labels, ``_namespaces`` those each selection sees, ``_wide``
-    the selections that choose namespaces by label.
+    the selections that choose namespaces by label, ``_inverse`` those that are listed by pod, too.
     """
 
     name = "indexes.selection"
-    inputs = (ENDPOINT, NAMESPACE, SELECTION_WANT)
-    out = (SELECTED,)
+    inputs = (ENDPOINT, NAMESPACE, SELECTION_WANT, BY_POD_WANT)
+    out = (SELECTED, SELECTED_BY)
 
     def __init__(self) -> None:
         self._clear()
@@ -151,6 +155,7 @@ class Selection:
         self._present: dict[str, LabelsByKey] = {}
         self._namespaces: dict[PodSelection, set[str]] = {}
         self._wide: dict[PodSelection, None] = {}
+        self._inverse: set[PodSelection] = set()
         self._by_namespace: dict[str, dict[PodSelection, None]] = {}
         self._by_hinge: dict[Hinge, dict[PodSelection, None]] = {}
 
@@ -162,6 +167,7 @@ class Selection:
         names = {key.name for key in view.rows(NAMESPACE)} | self._postings.by_namespace.keys()
         found = ((name, _namespace_labels(view, name)) for name in names)
         self._present = {name: labels for name, labels in found if labels is not None}
+        self._inverse = set(view.sets(BY_POD_WANT))
         for selection in view.sets(SELECTION_WANT):
             self._activate(view, selection)
 
@@ -169,6 +175,8 @@ class Selection:
         for selection in view.set_changes(SELECTION_WANT):
             if selection in self._namespaces and not view.members(SELECTION_WANT, selection):
                 self._deactivate(view, selection)
+        for selection in view.set_changes(BY_POD_WANT):
+            self._turn(view, selection, is_wanted=bool(view.members(BY_POD_WANT, selection)))
         for key in view.changes(NAMESPACE):
             self._reconsider(view, key.name, is_present=self._exists(view, key.name))
         for key, (old, new) in view.changes(ENDPOINT).items():
@@ -193,14 +201,36 @@ class Selection:
         for namespace in seen:
             self._watch(selection, namespace)
         for pod in self._postings.within(seen, selection.pods):
-            view.add(SELECTED, selection, pod)
+            self._pick(view, selection, pod)
 
     def _deactivate(self, view: RelationView, selection: PodSelection) -> None:
         for pod in tuple(view.members(SELECTED, selection)):
-            view.remove(SELECTED, selection, pod)
+            self._leave(view, selection, pod)
         for namespace in self._namespaces.pop(selection):
             self._unwatch(selection, namespace)
         self._wide.pop(selection, None)
+
+    def _turn(self, view: RelationView, selection: PodSelection, *, is_wanted: bool) -> None:
+        """List a selection under its pods, or not any more."""
+        if is_wanted == (selection in self._inverse):
+            return
+        change = view.add if is_wanted else view.remove
+        for pod in view.members(SELECTED, selection):
+            change(SELECTED_BY, pod, selection)
+        if is_wanted:
+            self._inverse.add(selection)
+        else:
+            self._inverse.discard(selection)
+
+    def _pick(self, view: RelationView, selection: PodSelection, pod: NamespacedName) -> None:
+        view.add(SELECTED, selection, pod)
+        if selection in self._inverse:
+            view.add(SELECTED_BY, pod, selection)
+
+    def _leave(self, view: RelationView, selection: PodSelection, pod: NamespacedName) -> None:
+        view.remove(SELECTED, selection, pod)
+        if selection in self._inverse:
+            view.remove(SELECTED_BY, pod, selection)
 
     def _watch(self, selection: PodSelection, namespace: str) -> None:
         self._by_namespace.setdefault(namespace, {})[selection] = None
@@ -246,9 +276,9 @@ class Selection:
                 self._unwatch(selection, name)
             for pod in self._postings.within((name,), selection.pods):
                 if is_seen:
-                    view.add(SELECTED, selection, pod)
+                    self._pick(view, selection, pod)
                 else:
-                    view.remove(SELECTED, selection, pod)
+                    self._leave(view, selection, pod)
 
     def _endpoint_changed(
         self, view: RelationView, key: NamespacedName, old: Endpoint | None, new: Endpoint | None
@@ -258,13 +288,13 @@ class Selection:
             self._postings.drop(key, labels)
             for selection in self._by_namespace.get(key.namespace, ()):
                 if selection.pods.matches(labels):
-                    view.remove(SELECTED, selection, key)
+                    self._leave(view, selection, key)
         elif old is None:
             labels = self._labels[key] = dict(new.labels)
             self._postings.put(new)
             for selection in self._by_namespace.get(key.namespace, ()):
                 if selection.pods.matches(labels):
-                    view.add(SELECTED, selection, key)
+                    self._pick(view, selection, key)
         elif old.labels != new.labels:
             self._relabel(view, key, dict(new.labels))
 
@@ -280,9 +310,9 @@ class Selection:
         for selection in affected:
             was, now = selection.pods.matches(before), selection.pods.matches(after)
             if now and not was:
-                view.add(SELECTED, selection, key)
+                self._pick(view, selection, key)
             elif was and not now:
-                view.remove(SELECTED, selection, key)
+                self._leave(view, selection, key)
 
 
 def _namespace_labels(view: RelationView, name: str) -> LabelsByKey | None:

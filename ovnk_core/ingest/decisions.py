@@ -11,7 +11,7 @@ from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.metadata import is_label_name, is_subdomain, read_mac
 from ovnk_core.ingest.parse_egress_firewall import dns_name
-from ovnk_core.ingest.parse_network import parse_hybrid
+from ovnk_core.ingest.parse_network import parse_hybrid, parse_ipsec
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
 from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import JsonPositions, Path
@@ -31,17 +31,18 @@ from ovnk_core.model.decision import (
     PodDecision,
     ServiceDecision,
 )
+from ovnk_core.model.egress_ip import REASONS, EgressAssignment, EgressIPDecision, NodeHealth, UnassignedAddress
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import BITS, Address, Cidr, Family
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.port import PORT_MAX, PORT_MIN, Transport
 
-_FIELDS = ("apiVersion", "kind", "install", "nodes", "pods", "services", "dns", "accepted")
+_FIELDS = ("apiVersion", "kind", "install", "nodes", "pods", "services", "egressIPs", "health", "dns", "accepted")
 _HOST_BITS_MIN = 2
 """As hostPrefix: below four addresses nothing is left for a pod."""
 _PORTS = (PORT_MIN, PORT_MAX)
 RECORD = "recorded decision"
-D = TypeVar("D", InstallDecision, NodeDecision, PodDecision, ServiceDecision, DnsDecision)
+D = TypeVar("D", InstallDecision, NodeDecision, PodDecision, ServiceDecision, EgressIPDecision, NodeHealth, DnsDecision)
 _TIME_END = 1e11
 """Unix seconds, far beyond any clock: what is larger is milliseconds."""
 
@@ -66,13 +67,22 @@ def read_decisions(text: bytes, *, source: str) -> Decisions:
     _check_ids(report, nodes)
     pods = {key: _pod(report, key, each) for key, each in report.mapping(raw, (), "pods").items()}
     services = {key: _service(report, key, each) for key, each in report.mapping(raw, (), "services").items()}
+    egress_ips = {name: _egress_ip(report, name, each) for name, each in report.mapping(raw, (), "egressIPs").items()}
+    health = {name: _health(report, name, each) for name, each in report.mapping(raw, (), "health").items()}
     dns = {name: _dns(report, name, each, ("dns", name)) for name, each in report.mapping(raw, (), "dns").items()}
     manifests = enumerate(report.items(raw, (), "accepted"))
     accepted = [report.as_mapping(each, ("accepted", index)) for index, each in manifests]
     for error in report.all_errors():
         raise error
     return Decisions(
-        install=install, nodes=nodes, pods=pods, services=services, dns=dns, accepted=accepted_objects(accepted)
+        install=install,
+        nodes=nodes,
+        pods=pods,
+        services=services,
+        egress_ips=egress_ips,
+        health=health,
+        dns=dns,
+        accepted=accepted_objects(accepted),
     )
 
 
@@ -85,8 +95,8 @@ def _decoded(text: bytes, source: str) -> str:
 
 def _install(report: Report, value: Any, path: Path) -> InstallDecision:
     raw = report.as_mapping(value, path)
-    report.known(raw, path, ("hybridOverlayConfig",))
-    return InstallDecision(hybrid=parse_hybrid(report, raw, path))
+    report.known(raw, path, ("hybridOverlayConfig", "ipsecConfig"))
+    return InstallDecision(hybrid=parse_hybrid(report, raw, path), has_ipsec=parse_ipsec(report, raw, path))
 
 
 def _node(report: Report, name: str, value: Any) -> NodeDecision:
@@ -163,6 +173,62 @@ def _service(report: Report, key: str, value: Any) -> ServiceDecision:
     return ServiceDecision(cluster_ips=addresses, node_ports=tuple(ports.values()))
 
 
+def _egress_ip(report: Report, name: str, value: Any) -> EgressIPDecision:
+    path: Path = ("egressIPs", name)
+    raw = report.as_mapping(value, path)
+    report.known(raw, path, ("assignments", "unassigned", "leaving"))
+    if not is_subdomain(name):
+        report.refuse(path, "not the name of an EgressIP")
+    assignments, leaving = (_assignments(report, raw, path, key) for key in ("assignments", "leaving"))
+    unassigned: dict[Address, UnassignedAddress] = {}
+    for index, entry in enumerate(report.items(raw, path, "unassigned")):
+        at: Path = (*path, "unassigned", index)
+        said = report.as_mapping(entry, at)
+        report.known(said, at, ("egressIP", "reason", "message"))
+        address, word = report.address(said.get("egressIP"), (*at, "egressIP")), report.text(said, at, "reason")
+        reason = next((each for each in REASONS if each == word), None)
+        message = report.text(said, at, "message")
+        if reason is None:
+            report.refuse((*at, "reason"), f"must be one of {', '.join(REASONS)}", value=word)
+        elif address is not None:
+            unassigned[address] = UnassignedAddress(address=address, reason=reason, message=message)
+    if assignments.keys() & (unassigned.keys() | leaving.keys()):
+        report.refuse(path, "an address is assigned, and also is not")
+    if len({each.node for each in assignments.values()}) < len(assignments):
+        report.refuse((*path, "assignments"), "one node holds two addresses")
+    return EgressIPDecision(
+        assignments=tuple(assignments.values()),
+        unassigned=tuple(unassigned.values()),
+        leaving=tuple(leaving.values()),
+    )
+
+
+def _assignments(report: Report, owner: Mapping[str, Any], path: Path, key: str) -> dict[Address, EgressAssignment]:
+    found: dict[Address, EgressAssignment] = {}
+    for index, entry in enumerate(report.items(owner, path, key)):
+        at: Path = (*path, key, index)
+        raw = report.as_mapping(entry, at)
+        report.known(raw, at, ("egressIP", "node"))
+        address, node = report.address(raw.get("egressIP"), (*at, "egressIP")), report.text(raw, at, "node")
+        if not is_subdomain(node):
+            report.refuse((*at, "node"), "not a node name", value=node)
+        elif address in found:
+            report.refuse((*at, "egressIP"), "is listed twice", value=raw.get("egressIP"))
+        elif address is not None:
+            found[address] = EgressAssignment(address=address, node=node)
+    return found
+
+
+def _health(report: Report, name: str, value: Any) -> NodeHealth:
+    path: Path = ("health", name)
+    raw = report.as_mapping(value, path)
+    report.known(raw, path, ("isReachable", "isDrained"))
+    if not is_subdomain(name):
+        report.refuse(path, "not a node name")
+    is_reachable = raw.get("isReachable") is None or report.flag(raw, path, "isReachable")
+    return NodeHealth(is_reachable=is_reachable, is_drained=report.flag(raw, path, "isDrained"))
+
+
 def _check_families(report: Report, path: Path, families: list[Family]) -> None:
     if len(set(families)) < len(families):
         report.refuse(path, "more than one of one family", fix="keep one per family", error=LimitError)
@@ -191,6 +257,16 @@ def read_pod(key: str, text: str) -> PodDecision | None:
 def read_service(key: str, text: str) -> ServiceDecision | None:
     """``manifest.service_text`` back into a decision, as ``read_dns``; ``key`` is ``NS/NAME``."""
     return _read("Service", key, text, lambda report, value: _service(report, key, value))
+
+
+def read_egress_ip(name: str, text: str) -> EgressIPDecision | None:
+    """``manifest.egress_ip_text`` back into a decision, as ``read_dns``."""
+    return _read("EgressIP", name, text, lambda report, value: _egress_ip(report, name, value))
+
+
+def read_health(name: str, text: str) -> NodeHealth | None:
+    """``manifest.health_text`` back into a decision, as ``read_dns``."""
+    return _read("Node", name, text, lambda report, value: _health(report, name, value))
 
 
 def _read(kind: str, name: str, text: str, read: Callable[[Report, Any], D]) -> D | None:

@@ -16,9 +16,11 @@ import msgspec
 from ovnk_core.ingest.metadata import Metadata, annotation_path, is_label_name, is_subdomain, read_metadata
 from ovnk_core.ingest.outcome import Item, Refused, Skipped, Warning
 from ovnk_core.ingest.parse_egress_firewall import blocked, parse_egress_firewall
+from ovnk_core.ingest.parse_egress_ip import parse_egress_ip
 from ovnk_core.ingest.parse_endpoints import parse_endpoint_slice, parse_endpoints
 from ovnk_core.ingest.parse_namespace import parse_namespace
 from ovnk_core.ingest.parse_network import parse_infrastructure, parse_network, parse_network_operator
+from ovnk_core.ingest.parse_network_attachment import parse_network_attachment
 from ovnk_core.ingest.parse_node import parse_node
 from ovnk_core.ingest.parse_pod import parse_pod
 from ovnk_core.ingest.parse_policy import parse_policy, stand_in
@@ -81,6 +83,7 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_OVN, "EgressFirewall"): KindRule(
         kind="EgressFirewall", version="v1", parse=parse_egress_firewall, is_namespaced=True, keeps_parts=True
     ),
+    (_OVN, "EgressIP"): KindRule(kind="EgressIP", version="v1", parse=parse_egress_ip, keeps_parts=True),
     (_POLICY, "NetworkPolicy"): KindRule(
         kind="NetworkPolicy", version="v1", parse=parse_policy, is_namespaced=True, keeps_parts=True
     ),
@@ -91,6 +94,9 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
         kind="EndpointSlice", version="v1", parse=parse_endpoint_slice, is_namespaced=True
     ),
     ("", "Endpoints"): KindRule(kind="Endpoints", version="v1", parse=parse_endpoints, is_namespaced=True),
+    ("k8s.cni.cncf.io", "NetworkAttachmentDefinition"): KindRule(
+        kind="NetworkAttachmentDefinition", version="v1", parse=parse_network_attachment, is_namespaced=True
+    ),
 }
 # Where a policy or a firewall stands by age or by mistake: skipping it as unknown would silently drop a protection.
 _WRONG_GROUPS = {(group, "NetworkPolicy"): (_POLICY, "NetworkPolicy") for group in ("", "extensions")}
@@ -107,7 +113,6 @@ _SPELLINGS = {(group, kind.lower()): (group, kind) for group, kind in (*KIND_RUL
 # Not read yet, but each could change the answer to "may this packet pass, and where does it go".
 KNOWN_UNBUILT: frozenset[tuple[str, str]] = frozenset(
     {
-        ("k8s.ovn.org", "EgressIP"),
         ("k8s.ovn.org", "EgressQoS"),
         ("k8s.ovn.org", "EgressService"),
         ("k8s.ovn.org", "AdminPolicyBasedExternalRoute"),
@@ -121,7 +126,6 @@ KNOWN_UNBUILT: frozenset[tuple[str, str]] = frozenset(
 )
 _UNBUILT_CLUSTER_KINDS = frozenset(
     {
-        "EgressIP",
         "AdminPolicyBasedExternalRoute",
         "ClusterUserDefinedNetwork",
         "AdminNetworkPolicy",

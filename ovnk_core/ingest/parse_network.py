@@ -90,6 +90,7 @@ def parse_network_operator(report: Report, raw: Mapping[str, Any], meta: Metadat
         report.refuse((*_OVN, "mtu"), f"must be at least {IPV6_MTU_MIN} with IPv6", value=mtu, error=LimitError)
     port = report.number(ovn, _OVN, "genevePort", (PORT_MIN, PORT_MAX))
     hybrid = parse_hybrid(report, ovn, _OVN, geneve_port=port)
+    has_ipsec = parse_ipsec(report, ovn, _OVN)
     if not report.errors:
         _check(report, entries, service, hybrid)
     _warn_unbuilt(report, ovn)
@@ -103,6 +104,7 @@ def parse_network_operator(report: Report, raw: Mapping[str, Any], meta: Metadat
         mtu_bytes=mtu,
         geneve_port=port,
         hybrid=hybrid,
+        has_ipsec=has_ipsec,
     )
 
 
@@ -128,7 +130,7 @@ def network_conflicts(network: ClusterNetwork) -> tuple[tuple[Path, str], ...]:
     if network.hybrid and network.hybrid.vxlan_port == network.geneve_port:
         reason = f"the Geneve and the VXLAN port must differ (both are {network.geneve_port})"
         problems.append(((*_OVN, "genevePort"), reason))
-    if network.mtu_bytes < IPV6_MTU_MIN and 6 in network.families:
+    if network.mtu_bytes is not None and network.mtu_bytes < IPV6_MTU_MIN and 6 in network.families:
         problems.append(((*_OVN, "mtu"), f"the MTU {network.mtu_bytes} must be at least {IPV6_MTU_MIN} with IPv6"))
     return tuple(problems)
 
@@ -207,6 +209,25 @@ def parse_hybrid(
         reason = "the Geneve and the VXLAN port must differ"
         report.refuse(where, reason, value=port, fix="write another port", error=LimitError)
     return HybridOverlay(entries=tuple(entries), vxlan_port=port) if entries else None
+
+
+_MODES = {"": True, "Full": True, "Disabled": False}
+"""ipsecConfig.mode. ``{}``, which is all that the manual's release knows, means Full."""
+
+
+def parse_ipsec(report: Report, owner: Mapping[str, Any], path: Path) -> bool:
+    """ipsecConfig of ``owner``, which is at ``path`` -> whether traffic between nodes is encrypted."""
+    if owner.get("ipsecConfig") is None:
+        return False
+    at: Path = (*path, "ipsecConfig")
+    raw = report.mapping(owner, path, "ipsecConfig")
+    mode = report.text(raw, at, "mode")
+    if mode == "External":
+        reason = "encrypts traffic of hosts with the world outside, which is the hosts' own and no row of OVN's"
+        report.refuse((*at, "mode"), reason, value=mode, fix="write Full or Disabled")
+    elif mode not in _MODES:
+        report.refuse((*at, "mode"), "unknown mode", value=mode, fix="write Full or Disabled")
+    return _MODES.get(mode, False)
 
 
 def _check(

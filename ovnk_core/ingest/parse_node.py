@@ -27,12 +27,14 @@ from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
 from ovnk_core.ingest.text import printable
 from ovnk_core.model.cluster import JOIN
-from ovnk_core.model.node import Node
+from ovnk_core.model.node import NODE_MTU_ANNOTATION, Node
 from ovnk_core.terms.address import Address, Cidr, InterfaceAddress, cidr
 from ovnk_core.terms.struct import Value
 
 PREFIX = "k8s.ovn.org/"
 NODE_ID_BOUNDS = (2, 5000)
+NODE_MTU_BOUNDS = (722, 65535)
+"""At least what carries pods of the smallest MTU, 576, with IPsec."""
 VLAN_MAX = 4095
 _DEFAULT_NETWORK = "default"
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -95,6 +97,7 @@ def parse_node(report: Report, raw: Mapping[str, Any], meta: Metadata) -> Node:
         is_ready=_is_ready(report, status),
         hybrid_subnet=_hybrid_subnet(report, meta),
         kernel=report.text(report.mapping(status, ("status",), "nodeInfo"), ("status", "nodeInfo"), "kernelVersion"),
+        mtu_bytes=_mtu(report, meta),
     )
 
 
@@ -163,6 +166,18 @@ def _hybrid_subnet(report: Report, meta: Metadata) -> Cidr | None:
     key = f"{PREFIX}hybrid-overlay-node-subnet"
     text = read_annotation(report, meta, key)
     return report.prefix(text, annotation_path(key), strict=False) if text else None
+
+
+def _mtu(report: Report, meta: Metadata) -> int | None:
+    text = read_annotation(report, meta, NODE_MTU_ANNOTATION)
+    if not text:
+        return None
+    least, most = NODE_MTU_BOUNDS
+    if text.isascii() and text.isdecimal() and len(text) <= 5 and least <= int(text) <= most:
+        return int(text)
+    reason = f"must be a whole number of bytes from {least} to {most}"
+    report.refuse(annotation_path(NODE_MTU_ANNOTATION), reason, value=text, error=LimitError)
+    return None
 
 
 def _gateway(report: Report, meta: Metadata) -> _Gateway:

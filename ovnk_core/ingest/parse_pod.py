@@ -14,6 +14,7 @@ from ovnk_core.ingest.metadata import (
     read_json_annotation,
     read_mac,
 )
+from ovnk_core.ingest.parse_attachments import read_attachments
 from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
@@ -53,6 +54,7 @@ def parse_pod(report: Report, raw: Mapping[str, Any], meta: Metadata) -> Pod:
         ports=_named_ports(report, spec),
         is_host_network=is_host_network,
         is_completed=phase in ("Succeeded", "Failed"),
+        attachments=read_attachments(report, meta),
     )
 
 

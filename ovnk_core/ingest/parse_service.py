@@ -22,7 +22,7 @@ from ovnk_core.ingest.metadata import (
 from ovnk_core.ingest.parse_policy import read_protocol
 from ovnk_core.ingest.position import Path
 from ovnk_core.ingest.report import Report
-from ovnk_core.model.cluster import special_kind
+from ovnk_core.model.cluster import address_of_kind, special_kind
 from ovnk_core.model.service import (
     DEFAULT_AFFINITY_TIMEOUT_S,
     MAX_AFFINITY_TIMEOUT_S,
@@ -148,8 +148,7 @@ def ordinary_address(report: Report, value: Any, path: Path) -> Address | None:
     if address is None:
         return None
     if kind := "link-local" if _LINK_LOCAL.contains(address) else special_kind(address):
-        article = "an" if kind == "unspecified" else "a"
-        report.refuse(path, f"may not be {article} {kind} address", value=value)
+        report.refuse(path, f"may not be {address_of_kind(kind)}", value=value)
         return None
     return address
 

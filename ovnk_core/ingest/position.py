@@ -131,7 +131,9 @@ class YamlPositions:
         index += 1
         for key, child in _children(node):
             below = (*path, key)
-            if len(below) > KEPT_DEPTH or not isinstance(child, dict | list) or below == ("metadata",):
+            # An entry of a list is a part, whatever it holds; a plain field is told by the part it is in.
+            is_part = isinstance(key, int) or isinstance(child, dict | list)
+            if len(below) > KEPT_DEPTH or not is_part or below == ("metadata",):
                 index += count_nodes(child)
             else:
                 index = self._collect(child, below, index, found)

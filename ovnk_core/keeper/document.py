@@ -14,7 +14,15 @@ import msgspec
 from msgspec.structs import replace
 
 from ovnk_core.errors import SchemaError, StoreCorrupt
-from ovnk_core.ingest.decisions import read_dns, read_install, read_node, read_pod, read_service
+from ovnk_core.ingest.decisions import (
+    read_dns,
+    read_egress_ip,
+    read_health,
+    read_install,
+    read_node,
+    read_pod,
+    read_service,
+)
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.ingest.outcome import Item, Refused, StandIn, fails_closed
 from ovnk_core.ingest.parse import DEFAULT_NAMESPACE, KIND_RULES
@@ -22,12 +30,23 @@ from ovnk_core.model.cluster import InstallDecision
 from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_firewall import EgressFirewall
-from ovnk_core.model.manifest import dns_text, install_text, node_text, pod_text, service_text
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
+from ovnk_core.model.manifest import (
+    dns_text,
+    egress_ip_text,
+    health_text,
+    install_text,
+    node_text,
+    pod_text,
+    service_text,
+)
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.tables import (
     DNS_DECISION,
+    EGRESS_IP_DECISION,
     INSTALL_DECISION,
     NODE_DECISION,
+    NODE_HEALTH,
     POD_DECISION,
     SERVICE_DECISION,
     cluster_key,
@@ -37,15 +56,17 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 
 Manifest = dict[str, Any]
-Decision = InstallDecision | NodeDecision | PodDecision | ServiceDecision | DnsDecision
+Decision = InstallDecision | NodeDecision | PodDecision | ServiceDecision | EgressIPDecision | NodeHealth | DnsDecision
 _DECIDED = {
     "Install": INSTALL_DECISION,
     "Node": NODE_DECISION,
     "Pod": POD_DECISION,
     "Service": SERVICE_DECISION,
+    "EgressIP": EGRESS_IP_DECISION,
+    "NodeHealth": NODE_HEALTH,
     "DnsName": DNS_DECISION,
 }
-_JUDGED = frozenset({"EgressFirewall"})
+_JUDGED = frozenset({"EgressFirewall", "EgressIP"})
 """Kinds whose whole status is ours to say: kept, it would be a change whenever somebody gives back what they read."""
 _SERVER_FIELDS = ("resourceVersion", "managedFields", "selfLink", "generation")
 
@@ -180,7 +201,7 @@ def _all_closed(ref: ObjectRef, reason: str) -> StandIn | None:
 
 
 def decision_key(kind: str, key: NamespacedName | str) -> StoreKey:
-    """``kind``: Install, Node, Pod, Service or DnsName."""
+    """``kind``: Install, Node, Pod, Service, EgressIP, NodeHealth or DnsName."""
     if isinstance(key, str):
         return StoreKey("decision", kind, "", key)
     return StoreKey("decision", kind, key.namespace, key.name)
@@ -197,6 +218,10 @@ def decision_value(decision: Decision) -> bytes:
             return pod_text(decision).encode()
         case ServiceDecision():
             return service_text(decision).encode()
+        case EgressIPDecision():
+            return egress_ip_text(decision).encode()
+        case NodeHealth():
+            return health_text(decision).encode()
         case DnsDecision():
             return dns_text(decision).encode()
 
@@ -213,6 +238,10 @@ def read_decision(key: StoreKey, value: bytes) -> Decision:
         found = read_pod(f"{key.namespace}/{key.name}", text)
     elif key.kind == "Service":
         found = read_service(f"{key.namespace}/{key.name}", text)
+    elif key.kind == "EgressIP":
+        found = read_egress_ip(key.name, text)
+    elif key.kind == "NodeHealth":
+        found = read_health(key.name, text)
     else:
         found = read_dns(key.name, text)
     if found is None:

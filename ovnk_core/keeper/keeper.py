@@ -12,7 +12,7 @@ own: whoever could append it has seen everything before it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from types import TracebackType
@@ -35,6 +35,7 @@ from ovnk_core.keeper.housekeeping import TURN_KEY, Expire, Turn
 from ovnk_core.keeper.inventory import Inventory
 from ovnk_core.keeper.link import Link, Writer, ask_northbound, ask_writer
 from ovnk_core.keeper.meaning import Meaning
+from ovnk_core.keeper.moves import moves_of
 from ovnk_core.keeper.proposal import Drop, Put, Request
 from ovnk_core.keeper.settings import KeeperSettings
 from ovnk_core.keeper.snapshot import Pending, Snapshot, Snapshots, missing
@@ -43,11 +44,14 @@ from ovnk_core.keeper.stages import PRIVATE_TABLE, StageName, Stages
 from ovnk_core.keeper.turns import Turns
 from ovnk_core.keeper.watching import Filter, KeptWatch, Page, Visible, read_page
 from ovnk_core.model.decision import Decisions, DnsAnswer
+from ovnk_core.model.egress_ip import NodeHealth
 from ovnk_core.model.tables import (
     CLUSTER,
     DNS_DECISION,
+    EGRESS_IP_DECISION,
     INSTALL_DECISION,
     NODE_DECISION,
+    NODE_HEALTH,
     POD_DECISION,
     SERVICE_DECISION,
 )
@@ -82,6 +86,8 @@ class Keeper:
         self._exit = AsyncExitStack()
         self.events = Events()
         self.watches = WeakSet[KeptWatch]()
+        self.placements = 0
+        """How often an egress IP came to a node, since this server began."""
         self.failure: Exception | None = None
         """What makes this server unable to go on; its answers are not to be trusted any more."""
 
@@ -112,6 +118,7 @@ class Keeper:
             allow_prune=chosen.allow_prune,
             timeout_s=chosen.timeout_s,
             resolver=chosen.resolver,
+            prober=chosen.prober,
             record=lambda edits: self._turns.record(edits),
         )
         await self._exit.enter_async_context(self.plane)
@@ -243,8 +250,7 @@ class Keeper:
 
         Raises NotWriter on a server whose turn it is not, and SchemaError for what is no DNS name.
         """
-        if self.term is None:
-            raise NotWriter((await self.writer()).turn.holder)
+        await self.require_turn()
         named = [(name_of(answer.name), answer) for answer in answers]
         ignored = tuple(sorted({name for name, _ in named} - self.plane.cluster.dns_names))
         for name, answer in named:
@@ -252,6 +258,36 @@ class Keeper:
                 await self.plane.push_dns(answer)
         await self.plane.record_decisions()
         return self.revision, ignored
+
+    async def rebalance_egress_ips(self) -> int:
+        """Spread them evenly with the fewest moves -> the revision that decides it. Raises NotWriter."""
+        return await self._decided(self.plane.rebalance_egress_ips)
+
+    async def report_health(self, health: Mapping[str, NodeHealth]) -> int:
+        """What was heard of nodes, by name, durable when this returns -> the revision that holds it.
+
+        Raises NotWriter on a server whose turn it is not, and NotFound for what is no node.
+        """
+        return await self._decided(lambda: self.plane.report_health(health))
+
+    async def report_reachability(self, heard: Mapping[str, bool]) -> int:
+        """Whether nodes answer, by name; as ``report_health``."""
+        return await self._decided(lambda: self.plane.report_reachability(heard))
+
+    async def drain_node(self, name: str, *, is_drained: bool = True) -> int:
+        """Take a node's egress IPs off it, or let it hold some again; as ``report_health``."""
+        return await self._decided(lambda: self.plane.drain_node(name, is_drained=is_drained))
+
+    async def _decided(self, decide: Callable[[], Awaitable[object]]) -> int:
+        await self.require_turn()
+        await decide()
+        await self.plane.record_decisions()
+        return self.revision
+
+    async def require_turn(self) -> None:
+        """Raises NotWriter with the name of the server whose turn it is, if it is another one's."""
+        if self.term is None:
+            raise NotWriter((await self.writer()).turn.holder)
 
     async def pending(self) -> Pending:
         """What is not in the northbound yet, compared in full. Raises Conflict."""
@@ -345,6 +381,10 @@ class Keeper:
                 message = f"refused{by}; its last accepted version stays in force, or it fails closed"
                 ref = ref_of(edit.key)
                 self.events.add("Refused", message, ref=ref, revision=edit.revision, severity="Warning")
+            for move in moves_of(edit):
+                at = ref_of(edit.key) if edit.key.kind == "EgressIP" else ObjectRef("Node", "", edit.key.name)
+                self.placements += move.reason == "Assigned"
+                self.events.add(move.reason, move.message, ref=at, revision=edit.revision, severity=move.severity)
 
     async def _follow(self) -> None:
         """Take in what others append. Our own entries are taken in when they are appended."""
@@ -386,6 +426,8 @@ def _decisions(found: dict[Any, dict[Any, Any]]) -> Decisions:
         nodes={key.name: each for key, each in found.get(NODE_DECISION, {}).items()},
         pods={str(key): each for key, each in found.get(POD_DECISION, {}).items()},
         services={str(key): each for key, each in found.get(SERVICE_DECISION, {}).items()},
+        egress_ips={key.name: each for key, each in found.get(EGRESS_IP_DECISION, {}).items()},
+        health={key.name: each for key, each in found.get(NODE_HEALTH, {}).items()},
         dns=dict(found.get(DNS_DECISION, {})),
     )
 

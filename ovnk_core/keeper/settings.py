@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ovnk_core.runtime.reachability import ProberSettings
 from ovnk_core.runtime.resolver import ResolverSettings
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import Settings
@@ -19,6 +20,7 @@ class KeeperSettings(Value, frozen=True, kw_only=True):
     take_over: bool = False
     timeout_s: float = 30.0
     resolver: ResolverSettings | None = None
+    prober: ProberSettings | None = None
     history_changes: int = 100_000
     history_bytes: int = 256 << 20
     housekeeping_s: float = 30.0

@@ -2,7 +2,8 @@
 
 A pod shows the address that was decided for it, and its node's; a Service, as from the Kubernetes API server, in its
 spec the cluster IPs and node ports it was given; an egress firewall whether the DNS names of its rules were answered,
-and why a newer version of it is refused. Nothing else shows anything but its own document.
+and why a newer version of it is refused; an EgressIP which node holds which of its addresses. Nothing else shows
+anything but its own document.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ class Ties:
             case "decision", "Service":
                 service = self._history.get(object_key(ref_of(key)))
                 return (ref_of(key),) if service and needs_front(decode(service.value).manifest) else ()
+            case "decision", "EgressIP":
+                return (ref_of(key),) if self._history.get(object_key(ref_of(key))) else ()
             case "refused", "EgressFirewall":
                 return (ref_of(key),)
             case "decision", "DnsName":

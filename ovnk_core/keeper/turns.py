@@ -24,7 +24,15 @@ from ovnk_core.keeper.housekeeping import SEAL_BITS, Turn, TurnBegins, WriteDeci
 from ovnk_core.keeper.meaning import Meaning
 from ovnk_core.keeper.settings import KeeperSettings
 from ovnk_core.keeper.stages import Stages
-from ovnk_core.model.tables import DNS_DECISION, INSTALL_DECISION, NODE_DECISION, POD_DECISION, SERVICE_DECISION
+from ovnk_core.model.tables import (
+    DNS_DECISION,
+    EGRESS_IP_DECISION,
+    INSTALL_DECISION,
+    NODE_DECISION,
+    NODE_HEALTH,
+    POD_DECISION,
+    SERVICE_DECISION,
+)
 from ovnk_core.nb.operation import turn_of
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import GLOBAL_TABLE
@@ -36,6 +44,8 @@ _KINDS = {
     NODE_DECISION: "Node",
     POD_DECISION: "Pod",
     SERVICE_DECISION: "Service",
+    EGRESS_IP_DECISION: "EgressIP",
+    NODE_HEALTH: "NodeHealth",
     DNS_DECISION: "DnsName",
 }
 RESIGN_S = 2.0

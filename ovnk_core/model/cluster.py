@@ -38,9 +38,15 @@ SPECIAL: tuple[tuple[str, Cidr], ...] = (
     ("link-local", cidr("fe80::/10")),
     ("multicast", cidr("ff00::/8")),
 )
+LINK = cidr("fe80::/64")
+"""Connected on every port of every router: one that was sent it by another would send it back, and so on."""
 DEFAULT_CLUSTER_NETWORK = (ClusterNetworkEntry(cidr=cidr("10.128.0.0/14"), host_prefix_bits=23),)
 DEFAULT_SERVICE_NETWORK = (cidr("172.30.0.0/16"),)
-DEFAULT_MTU_BYTES, DEFAULT_GENEVE_PORT, DEFAULT_VXLAN_PORT = 1400, 6081, 4789
+DEFAULT_GENEVE_PORT, DEFAULT_VXLAN_PORT = 6081, 4789
+DEFAULT_NODE_MTU_BYTES = 1500
+"""Of a node that does not say its own."""
+OVERLAY_BYTES, IPSEC_BYTES = 100, 46
+"""What the MTU of pods is smaller than that of nodes: always, and what IPsec adds (15.2.2)."""
 
 
 class HybridOverlay(Value, frozen=True, kw_only=True):
@@ -61,9 +67,11 @@ class HybridOverlay(Value, frozen=True, kw_only=True):
 
 class InstallDecision(Value, frozen=True, kw_only=True):
     """What a cluster was installed with and cannot be changed later (15.15.1): a recorded decision, made with the
-    first node's and forgotten with the last one's. ``hybrid`` None: without hybrid networking."""
+    first node's and forgotten with the last one's. ``hybrid`` None: without hybrid networking. ``has_ipsec``: traffic
+    between nodes is encrypted (15.4)."""
 
     hybrid: HybridOverlay | None = None
+    has_ipsec: bool = False
 
 
 class Network(Declared, frozen=True, kw_only=True):
@@ -83,6 +91,7 @@ class NetworkOperator(Declared, frozen=True, kw_only=True):
     mtu_bytes: int | None = None
     geneve_port: int | None = None
     hybrid: HybridOverlay | None = None
+    has_ipsec: bool = False
 
 
 class Infrastructure(Declared, frozen=True, kw_only=True):
@@ -92,13 +101,14 @@ class Infrastructure(Declared, frozen=True, kw_only=True):
 
 
 class ClusterNetwork(Value, frozen=True, kw_only=True):
-    """The one effective configuration."""
+    """The one effective configuration. ``mtu_bytes`` of pods as stated; None: it follows the nodes (``pod_mtu``)."""
 
     entries: tuple[ClusterNetworkEntry, ...] = DEFAULT_CLUSTER_NETWORK
     service: tuple[Cidr, ...] = DEFAULT_SERVICE_NETWORK
-    mtu_bytes: int = DEFAULT_MTU_BYTES
+    mtu_bytes: int | None = None
     geneve_port: int = DEFAULT_GENEVE_PORT
     hybrid: HybridOverlay | None = None
+    has_ipsec: bool = False
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -107,6 +117,10 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
     @property
     def cidrs(self) -> tuple[Cidr, ...]:
         return tuple(entry.cidr for entry in self.entries)
+
+    def pod_mtu(self, node_mtu_bytes: int) -> int:
+        """The largest MTU of pods in bytes, of which the smallest node with its own MTU carries everything."""
+        return node_mtu_bytes - OVERLAY_BYTES - (IPSEC_BYTES if self.has_ipsec else 0)
 
     def join_router(self, family: Family) -> Address:
         """Address of ovn_cluster_router on the join switch: the first host of the join range."""
@@ -131,7 +145,12 @@ class ClusterNetwork(Value, frozen=True, kw_only=True):
             if block.contains(address):
                 return f"lies in {name} {block}" if name.endswith("Network") else f"lies in the {name}"
         kind = special_kind(address)
-        return f"is a {kind} address" if kind else ""
+        return f"is {address_of_kind(kind)}" if kind else ""
+
+
+def address_of_kind(kind: str) -> str:
+    """``a loopback address``, ``an unspecified address`` and so on."""
+    return f"{'an' if kind == 'unspecified' else 'a'} {kind} address"
 
 
 def special_kind(address: Address) -> str:
@@ -142,16 +161,16 @@ def special_kind(address: Address) -> str:
 def effective_network(
     config: Network | None, operator: NetworkOperator | None, installed: InstallDecision | None = None
 ) -> ClusterNetwork:
-    """Merge the two kinds: config.openshift.io wins for addresses, the operator adds MTU, port and hybrid overlay. What
-    the cluster was installed with stays whatever the operator's object says now, also when that is gone."""
+    """Merge the two kinds: config.openshift.io wins for addresses, the operator adds the rest. What the cluster was
+    installed with stays whatever the operator's object says now, also when that is gone."""
     entries = (config.cluster_network if config else ()) or (operator.cluster_network if operator else ())
     service = (config.service_network if config else ()) or (operator.service_network if operator else ())
-    mtu = operator.mtu_bytes if operator else None
     port = operator.geneve_port if operator else None
     return ClusterNetwork(
         entries=entries or DEFAULT_CLUSTER_NETWORK,
         service=service or DEFAULT_SERVICE_NETWORK,
-        mtu_bytes=DEFAULT_MTU_BYTES if mtu is None else mtu,
+        mtu_bytes=operator.mtu_bytes if operator else None,
         geneve_port=DEFAULT_GENEVE_PORT if port is None else port,
         hybrid=installed.hybrid if installed else operator.hybrid if operator else None,
+        has_ipsec=installed.has_ipsec if installed else operator is not None and operator.has_ipsec,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ovnk_core.model.cluster import InstallDecision
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address, Cidr, Family
 from ovnk_core.terms.name import ObjectRef
@@ -108,8 +109,9 @@ class DnsDecision(Value, frozen=True, kw_only=True, gc=False):
 class Decisions(Value, frozen=True, kw_only=True):
     """Everything recorded, as one value that can be saved to a file or read back from the northbound.
 
-    ``install``: what the cluster was installed with; None while it has no node. ``nodes`` by node name, ``pods`` and
-    ``services`` by ``NS/NAME``, ``dns`` by DNS name; ``accepted``: last accepted versions.
+    ``install``: what the cluster was installed with; None while it has no node. ``nodes`` and ``health`` by node name,
+    ``pods`` and ``services`` by ``NS/NAME``, ``egress_ips`` by name, ``dns`` by DNS name; ``accepted``: last accepted
+    versions.
     """
 
     install: InstallDecision | None = None
@@ -117,4 +119,6 @@ class Decisions(Value, frozen=True, kw_only=True):
     pods: dict[str, PodDecision] = {}
     dns: dict[str, DnsDecision] = {}
     services: dict[str, ServiceDecision] = {}
+    egress_ips: dict[str, EgressIPDecision] = {}
+    health: dict[str, NodeHealth] = {}
     accepted: dict[ObjectRef, Declared] = {}

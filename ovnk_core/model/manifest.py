@@ -12,6 +12,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
+from ovnk_core.model.attachment_manifest import attachment_body, networks_text
 from ovnk_core.model.cluster import ClusterNetworkEntry, HybridOverlay, InstallDecision, Network, NetworkOperator
 from ovnk_core.model.decision import (
     MAX_DNS_HISTORY,
@@ -23,15 +24,19 @@ from ovnk_core.model.decision import (
     ServiceDecision,
 )
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall, FirewallRule, NodeSelector
+from ovnk_core.model.egress_ip import EgressIP, EgressIPDecision, NodeHealth
+from ovnk_core.model.egress_ip_manifest import egress_ip_body, egress_ip_decision, node_health
+from ovnk_core.model.egress_router import NETWORKS, NetworkAttachmentDefinition
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy, Peer, PolicyPort, PolicyRule
-from ovnk_core.model.node import Node
+from ovnk_core.model.node import NODE_MTU_ANNOTATION, Node
 from ovnk_core.model.object import Declared
 from ovnk_core.model.pod import Pod
+from ovnk_core.model.selector_manifest import selector_manifest
 from ovnk_core.model.service import Service
 from ovnk_core.model.service_manifest import service_body
 from ovnk_core.terms.address import Address, Cidr, InterfaceAddress
-from ovnk_core.terms.label import Labels, LabelSelector
+from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import ObjectRef
 
 _PREFIX = "k8s.ovn.org/"
@@ -82,7 +87,7 @@ def _network(item: Network, metadata: dict[str, Any]) -> dict[str, Any]:
 def _network_operator(item: NetworkOperator, metadata: dict[str, Any]) -> dict[str, Any]:
     config: dict[str, Any] = {} if item.mtu_bytes is None else {"mtu": item.mtu_bytes}
     config |= {} if item.geneve_port is None else {"genevePort": item.geneve_port}
-    config |= {} if item.hybrid is None else {"hybridOverlayConfig": _hybrid(item.hybrid)}
+    config |= _install(InstallDecision(hybrid=item.hybrid, has_ipsec=item.has_ipsec))
     default = {"type": item.network_type, "ovnKubernetesConfig": config}
     return {"spec": _ranges(item.cluster_network, item.service_network) | {"defaultNetwork": default}}
 
@@ -124,6 +129,7 @@ def _node(item: Node, metadata: dict[str, Any]) -> dict[str, Any]:
         for key, value in annotations.items()
         if value is not None
     }
+    said |= {} if item.mtu_bytes is None else {NODE_MTU_ANNOTATION: str(item.mtu_bytes)}
     metadata |= {"annotations": said} if said else {}
     addresses = [{"type": "InternalIP", "address": str(address)} for address in item.internal]
     addresses += [{"type": "ExternalIP", "address": str(address)} for address in item.external]
@@ -166,6 +172,8 @@ def _pod(item: Pod, metadata: dict[str, Any]) -> dict[str, Any]:
         network: dict[str, Any] = {"ip_addresses": [f"{address}/{_ANY_MASK}" for address in item.addresses]}
         network |= {"mac_address": item.mac} if item.mac else {}
         metadata["annotations"] = {f"{_PREFIX}pod-networks": _compact({"default": network})}
+    if item.attachments:
+        metadata.setdefault("annotations", {})[NETWORKS] = networks_text(item.attachments)
     # A container each: one name may stand for several numbers only in different containers.
     ports = [{"name": p.name, "protocol": p.protocol, "containerPort": p.number} for p in item.ports]
     spec: dict[str, Any] = {"nodeName": item.node} if item.node else {}
@@ -220,20 +228,6 @@ def rule_manifest(rule: FirewallRule) -> dict[str, Any]:
     return found
 
 
-def selector_manifest(selector: LabelSelector) -> dict[str, Any]:
-    """Single-value In requirements as matchLabels where keys allow, everything else as matchExpressions."""
-    labels: dict[str, str] = {}
-    expressions: list[dict[str, Any]] = []
-    for requirement in selector.requirements:
-        if requirement.operator == "In" and len(requirement.values) == 1 and requirement.key not in labels:
-            labels[requirement.key] = requirement.values[0]
-            continue
-        values = {"values": list(requirement.values)} if requirement.values else {}
-        expressions.append({"key": requirement.key, "operator": requirement.operator, **values})
-    found: dict[str, Any] = {"matchLabels": labels} if labels else {}
-    return found | ({"matchExpressions": expressions} if expressions else {})
-
-
 def _rule(rule: PolicyRule, peers: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if rule.peers:
@@ -274,8 +268,10 @@ _BODIES: dict[type[Declared], tuple[str, str, Callable[[Any, dict[str, Any]], di
     Namespace: ("v1", "Namespace", _namespace),
     Pod: ("v1", "Pod", _pod),
     NetworkPolicy: ("networking.k8s.io/v1", "NetworkPolicy", _policy),
+    EgressIP: ("k8s.ovn.org/v1", "EgressIP", egress_ip_body),
     EgressFirewall: ("k8s.ovn.org/v1", "EgressFirewall", _firewall),
     Service: ("v1", "Service", service_body),
+    NetworkAttachmentDefinition: ("k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", attachment_body),
 }
 
 
@@ -291,13 +287,16 @@ def decisions_manifest(decisions: Decisions) -> dict[str, Any]:
         "nodes": {name: _node_decision(node) for name, node in sorted(decisions.nodes.items())},
         "pods": {key: _pod_decision(pod) for key, pod in sorted(decisions.pods.items())},
         "services": {key: _service_decision(each) for key, each in sorted(decisions.services.items())},
+        "egressIPs": {name: egress_ip_decision(each) for name, each in sorted(decisions.egress_ips.items())},
+        "health": {name: node_health(each) for name, each in sorted(decisions.health.items())},
         "dns": {name: _dns(each) for name, each in sorted(decisions.dns.items())},
         "accepted": [manifest(decisions.accepted[ref]) for ref in _sorted(decisions)],
     }
 
 
 def _install(decision: InstallDecision) -> dict[str, Any]:
-    return {} if decision.hybrid is None else {"hybridOverlayConfig": _hybrid(decision.hybrid)}
+    found: dict[str, Any] = {} if decision.hybrid is None else {"hybridOverlayConfig": _hybrid(decision.hybrid)}
+    return found | ({"ipsecConfig": {}} if decision.has_ipsec else {})
 
 
 def install_text(decision: InstallDecision) -> str:
@@ -331,6 +330,16 @@ def pod_text(decision: PodDecision) -> str:
 def service_text(decision: ServiceDecision) -> str:
     """A Service's decision as compact JSON with sorted keys."""
     return _compact(_service_decision(decision))
+
+
+def egress_ip_text(decision: EgressIPDecision) -> str:
+    """An EgressIP's decision as compact JSON with sorted keys."""
+    return _compact(egress_ip_decision(decision))
+
+
+def health_text(health: NodeHealth) -> str:
+    """What was reported of a node as compact JSON with sorted keys."""
+    return _compact(node_health(health))
 
 
 def dns_text(decision: DnsDecision) -> str:

@@ -8,12 +8,16 @@ from ovnk_core.terms.label import Labels
 
 OS_LABEL, BUILD_LABEL, BUILD_2019 = "kubernetes.io/os", "node.kubernetes.io/windows-build", "10.0.17763"
 
+NODE_MTU_ANNOTATION = "ovnk.dev/node-mtu"
+"""MTU of the node's uplink in bytes, which an adapter writes; Kubernetes has no word for it."""
+
 
 class Node(Declared, frozen=True, kw_only=True):
     """``internal`` are the InternalIP addresses of status (one per family is used), ``host_cidrs`` every address
     of the host. ``primary`` is node-primary-ifaddr; ``gateway_*`` come from l3-gateway-config.
     ``has_gateway`` is False when l3-gateway-config has mode "" (gateway disabled). ``hybrid_subnet`` is
-    hybrid-overlay-node-subnet; ``kernel`` is nodeInfo.kernelVersion, which names a Windows release by its build."""
+    hybrid-overlay-node-subnet; ``mtu_bytes`` is ovnk.dev/node-mtu, that of the uplink;
+    ``kernel`` is nodeInfo.kernelVersion, which names a Windows release by its build."""
 
     labels: Labels = ()
     internal: tuple[Address, ...] = ()
@@ -34,6 +38,7 @@ class Node(Declared, frozen=True, kw_only=True):
     gateway_mtu_supported: bool = True
     is_ready: bool = True
     hybrid_subnet: Cidr | None = None
+    mtu_bytes: int | None = None
     kernel: str = ""
 
     @property

@@ -19,6 +19,8 @@ Kind = Literal[
     "Service",
     "EndpointSlice",
     "Endpoints",
+    "EgressIP",
+    "NetworkAttachmentDefinition",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

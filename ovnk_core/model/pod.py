@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ovnk_core.model.egress_router import Attachment
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.label import Labels
@@ -19,7 +20,8 @@ class ContainerPort(Value, frozen=True, kw_only=True, gc=False):
 
 class Pod(Declared, frozen=True, kw_only=True):
     """``node`` empty: not scheduled. ``addresses``/``mac`` empty: not said, allocated as a decision.
-    ``is_completed``: phase Succeeded or Failed, the addresses may already belong to another pod."""
+    ``is_completed``: phase Succeeded or Failed, the addresses may already belong to another pod.
+    ``attachments``: secondary networks."""
 
     labels: Labels = ()
     node: str = ""
@@ -28,3 +30,4 @@ class Pod(Declared, frozen=True, kw_only=True):
     ports: tuple[ContainerPort, ...] = ()
     is_host_network: bool = False
     is_completed: bool = False
+    attachments: tuple[Attachment, ...] = ()

@@ -8,6 +8,8 @@ from ovnk_core.engine.table import Table
 from ovnk_core.model.cluster import Infrastructure, InstallDecision, Network, NetworkOperator
 from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
+from ovnk_core.model.egress_ip import EgressIP, EgressIPDecision, NodeHealth
+from ovnk_core.model.egress_router import NetworkAttachmentDefinition
 from ovnk_core.model.namespace import Namespace
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.node import Node
@@ -26,11 +28,15 @@ EGRESS_FIREWALL = Table[NamespacedName, EgressFirewall]("egress_firewall")
 SERVICE = Table[NamespacedName, Service]("service")
 ENDPOINT_SLICE = Table[NamespacedName, EndpointSlice]("endpoint_slice")
 ENDPOINTS = Table[NamespacedName, Endpoints]("endpoints")
+EGRESS_IP = Table[NamespacedName, EgressIP]("egress_ip")
+NETWORK_ATTACHMENT = Table[NamespacedName, NetworkAttachmentDefinition]("network_attachment")
 INSTALL_DECISION = Table[NamespacedName, InstallDecision]("install_decision")
 """Under ``CLUSTER``; absent while the cluster has no node."""
 NODE_DECISION = Table[NamespacedName, NodeDecision]("node_decision")
 POD_DECISION = Table[NamespacedName, PodDecision]("pod_decision")
 SERVICE_DECISION = Table[NamespacedName, ServiceDecision]("service_decision")
+EGRESS_IP_DECISION = Table[NamespacedName, EgressIPDecision]("egress_ip_decision")
+NODE_HEALTH = Table[NamespacedName, NodeHealth]("node_health")
 DNS_DECISION = Table[str, DnsDecision]("dns_decision")
 """By DNS name, as ``DnsName`` writes it."""
 
@@ -39,6 +45,8 @@ DECISION_TABLES: tuple[Table[Any, Any], ...] = (
     NODE_DECISION,
     POD_DECISION,
     SERVICE_DECISION,
+    EGRESS_IP_DECISION,
+    NODE_HEALTH,
     DNS_DECISION,
 )
 
@@ -57,6 +65,8 @@ OBJECT_TABLES: dict[str, Table[NamespacedName, Any]] = {
     "Service": SERVICE,
     "EndpointSlice": ENDPOINT_SLICE,
     "Endpoints": ENDPOINTS,
+    "EgressIP": EGRESS_IP,
+    "NetworkAttachmentDefinition": NETWORK_ATTACHMENT,
 }
 """Declared kinds and their tables."""
 

@@ -41,6 +41,10 @@ def external_switch_row(node: str) -> RowId:
     return RowId("Logical_Switch", node_owner(node), "external")
 
 
+def egress_ip_owner(name: str) -> ObjectRef:
+    return ObjectRef("EgressIP", "", name)
+
+
 def gateway_router_row(node: str) -> RowId:
     return RowId("Logical_Router", node_owner(node), "gateway")
 

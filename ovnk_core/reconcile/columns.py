@@ -13,7 +13,7 @@ import msgspec
 
 from ovnk_core.nb import naming
 from ovnk_core.nb.operation import WRITER_KEY
-from ovnk_core.nb.row import OWNER_KEY, REVISION_KEY, ColumnId, Element, RowId, parse_owner
+from ovnk_core.nb.row import IPSEC_KEY, OWNER_KEY, REVISION_KEY, ColumnId, Element, RowId, parse_owner
 from ovnk_core.nb.schema import Column, DatabaseSchema, Datum, Row
 from ovnk_core.nb.tables import TABLES, TableSpec
 from ovnk_core.terms.struct import Value
@@ -114,6 +114,11 @@ def prefixed_keys(row: Row) -> dict[str, str]:
 def own_keys(row: Row) -> dict[str, str]:
     """Our recorded keys in NB_Global's external_ids. Whose turn it is, and for which revision, are no records."""
     return {key: value for key, value in prefixed_keys(row).items() if key not in _TURN_KEYS}
+
+
+def is_encryption_lost(rows: Mapping[str, Row]) -> bool:
+    """Whether somebody turned off NB_Global.ipsec that bears our mark: we write both in one transaction."""
+    return any(IPSEC_KEY in own_keys(row) and row.get("ipsec") is False for row in rows.values())
 
 
 def _claim(table: str, row: Row) -> RowId | None:

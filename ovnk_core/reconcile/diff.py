@@ -17,7 +17,7 @@ from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import Conflict, GuardError
 from ovnk_core.nb.desired import DESIRED, GLOBAL_KEYS, MEMBER
 from ovnk_core.nb.operation import Delete, Insert, Mutate, Operation, Update
-from ovnk_core.nb.row import ColumnId, Element, RowId
+from ovnk_core.nb.row import IPSEC_KEY, ColumnId, Element, RowId
 from ovnk_core.nb.schema import DatabaseSchema, Row, default
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, Columns, atoms, own_keys, owner_of, prefixed_keys
@@ -140,14 +140,22 @@ def incremental(desired: Desired, deltas: Sequence[Delta], actual: Actual) -> tu
 
 
 def global_changes(desired: Desired, actual: Actual) -> Iterator[Operation]:
-    """Bring our keys of NB_Global up to date. A fresh database without that row has nowhere to record yet."""
+    """Bring our keys of NB_Global up to date, and its column ipsec if that is ours. A fresh database without that row
+    has nowhere to record yet."""
     want = desired.global_keys()
     for uuid, row in actual.get(GLOBAL_TABLE, {}).items():
         have = own_keys(row)
+        yield from _ipsec_change(uuid, row, have, is_wanted=IPSEC_KEY in want)
         changed = {key: value for key, value in want.items() if have.get(key) != value}
         gone = frozenset(have.keys() - want.keys())
         if changed or gone:
             yield Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", keys=changed, drop=gone)
+
+
+def _ipsec_change(uuid: str, row: Row, have: Mapping[str, str], *, is_wanted: bool) -> Iterator[Operation]:
+    """Off is written only where the mark says that on was ours: nobody's encryption ends because of us."""
+    if (is_wanted or IPSEC_KEY in have) and row.get("ipsec") is not is_wanted:
+        yield Update(table=GLOBAL_TABLE, uuid=uuid, columns={"ipsec": is_wanted})
 
 
 def compare(
@@ -290,6 +298,7 @@ def purge(actual: Actual) -> tuple[Operation, ...]:
             if ours:
                 operations.append(Mutate(table=table, uuid=uuid, column=column, delete=ours))
     for uuid, row in actual.get(GLOBAL_TABLE, {}).items():
+        operations += _ipsec_change(uuid, row, own_keys(row), is_wanted=False)
         if keys := prefixed_keys(row):
             operations.append(Mutate(table=GLOBAL_TABLE, uuid=uuid, column="external_ids", drop=frozenset(keys)))
     return (*operations, *(Delete(table=row_id.table, uuid=uuid) for uuid, row_id in owned.items()))

@@ -10,13 +10,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from ovnk_core.ingest.decisions import read_dns, read_install, read_node, read_service
+from ovnk_core.ingest.decisions import read_dns, read_egress_ip, read_health, read_install, read_node, read_service
 from ovnk_core.ingest.metadata import is_mac
 from ovnk_core.ingest.parse_node import NODE_ID_BOUNDS
 from ovnk_core.model.cluster import JOIN, InstallDecision
 from ovnk_core.model.decision import DnsDecision, NodeDecision, PodDecision, ServiceDecision
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
 from ovnk_core.model.record import joined_record
-from ovnk_core.nb.row import ACCEPTED_KEY, DNS_KEY, INSTALL_KEY, NODE_ID_KEY, SERVICE_KEY, WINDOWS_KEY, RowId
+from ovnk_core.nb.row import (
+    ACCEPTED_KEY,
+    DNS_KEY,
+    EGRESS_IP_KEY,
+    HEALTH_KEY,
+    INSTALL_KEY,
+    NODE_ID_KEY,
+    SERVICE_KEY,
+    WINDOWS_KEY,
+    RowId,
+)
 from ovnk_core.nb.schema import Row
 from ovnk_core.reconcile.columns import GLOBAL_TABLE, own_keys, owner_of
 from ovnk_core.reconcile.diff import Actual
@@ -36,6 +47,8 @@ class Recalled(Value, frozen=True, kw_only=True):
     nodes: dict[str, NodeDecision]
     pods: dict[str, PodDecision]
     services: dict[str, ServiceDecision]
+    egress_ips: dict[str, EgressIPDecision]
+    health: dict[str, NodeHealth]
     dns: dict[str, DnsDecision]
     accepted: tuple[str, ...]
 
@@ -62,25 +75,35 @@ def recall(actual: Actual) -> Recalled:
                     ids.setdefault(row_id.owner.name, offset)
     for row_id, row in _owned(actual, "Logical_Switch_Port"):
         if row_id.owner.kind == "Pod":
-            decision = _pod(row)
-            if decision is not None:
-                pods[str(NamespacedName(row_id.owner.namespace, row_id.owner.name))] = decision
+            pod = _pod(row)
+            if pod is not None:
+                pods[str(NamespacedName(row_id.owner.namespace, row_id.owner.name))] = pod
     found = {
         name: NodeDecision(subnets=node.subnets, node_id=ids.get(name, 0))
         for name, node in nodes.items()
         if node.subnets
     }
     install: InstallDecision | None = None
+    egress_ips: dict[str, EgressIPDecision] = {}
+    health: dict[str, NodeHealth] = {}
     for keys in map(own_keys, actual.get(GLOBAL_TABLE, {}).values()):
         install = read_install(keys[INSTALL_KEY]) if INSTALL_KEY in keys else install
         for name, text in _named(keys, f"{WINDOWS_KEY}/"):
             if (windows := read_node(name, text)) is not None:
                 found[name] = windows
+        for name, text in _named(keys, f"{EGRESS_IP_KEY}/"):
+            if (decision := read_egress_ip(name, text)) is not None:
+                egress_ips[name] = decision
+        for name, text in _named(keys, f"{HEALTH_KEY}/"):
+            if (heard := read_health(name, text)) is not None:
+                health[name] = heard
     return Recalled(
         install=install,
         nodes=found,
         pods=pods,
         services=dict(_services(actual)),
+        egress_ips=egress_ips,
+        health=health,
         dns=dict(_dns(actual)),
         accepted=tuple(_accepted(actual)),
     )

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ovnk_core.cluster import Cluster
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import NotFound, ObjectError, SchemaError
+from ovnk_core.features.egress_router.plan import RouterPlan
+from ovnk_core.features.egress_router.rules import ROUTER_PLAN
 from ovnk_core.flows.listing import ListedFlow, list_flows
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.parse_egress_firewall import dns_name
@@ -28,6 +30,8 @@ from ovnk_core.trace.tracer import Engine as TraceEngine
 from ovnk_core.trace.tracer import Tracer
 
 WATCH_BUFFER = 10_000
+ROUTER_KIND = "Pod"
+"""What egress routers are."""
 
 
 class Asking:
@@ -100,6 +104,10 @@ class Asking:
             raise NotFound(f"nothing is told to objects of kind {kind}; known: {', '.join(TOLD)}")
         return self.cluster.engine.rows(TOLD[kind])
 
+    def routers(self) -> Mapping[NamespacedName, RouterPlan]:
+        """What the network plug-in is to do in every egress router pod, by pod."""
+        return self.cluster.engine.rows(ROUTER_PLAN)
+
     def watch_told(self, kinds: Sequence[str] = (), *, buffer: int = WATCH_BUFFER) -> Watch:
         """As ``watch``, of what objects are told. Raises NotFound."""
         wanted = tuple(dict.fromkeys(kinds or TOLD))
@@ -108,9 +116,7 @@ class Asking:
 
         def snapshot() -> tuple[int, list[Event]]:
             found = [
-                Event(revision=self.revision, type="put", ref=ObjectRef(kind, key.namespace, key.name), told=row)
-                for kind in wanted
-                for key, row in sorted(self.told(kind).items())
+                telling(self.revision, self.cluster, kind, key) for kind in wanted for key in sorted(self.told(kind))
             ]
             return self.revision, found
 
@@ -186,10 +192,24 @@ def events_of(revision: int, delta: Delta) -> Iterable[Event]:
             yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, object=new)
 
 
-def tellings_of(revision: int, delta: Delta) -> Iterable[Event]:
-    """A delta's changes of what objects are told, by kind and name."""
+def tellings_of(revision: int, delta: Delta, cluster: Cluster) -> Iterable[Event]:
+    """A delta's changes of what objects are told, by kind and name; ``cluster`` is as it is after them."""
     for kind, table in TOLD.items():
-        for key, (_, new) in sorted(delta.rows(table).items()):
+        changed = set(delta.rows(table))
+        if kind == ROUTER_KIND:
+            changed |= delta.rows(ROUTER_PLAN).keys()
+        for key in sorted(changed):
             assert isinstance(key, NamespacedName)
-            ref = ObjectRef(kind, key.namespace, key.name)
-            yield Event(revision=revision, type="delete" if new is None else "put", ref=ref, told=new)
+            yield telling(revision, cluster, kind, key)
+
+
+def telling(revision: int, cluster: Cluster, kind: str, key: NamespacedName) -> Event:
+    """What one object is told as things are."""
+    told = cluster.engine.rows(TOLD[kind]).get(key)
+    return Event(
+        revision=revision,
+        type="delete" if told is None else "put",
+        ref=ObjectRef(kind, key.namespace, key.name),
+        told=told,
+        router=cluster.engine.rows(ROUTER_PLAN).get(key) if kind == ROUTER_KIND else None,
+    )

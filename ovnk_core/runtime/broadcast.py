@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 import anyio
 
+from ovnk_core.features.egress_router.plan import RouterPlan
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
@@ -20,14 +21,15 @@ from ovnk_core.topology.annotations import Told
 
 
 class Event(Value, frozen=True, kw_only=True):
-    """``put`` with the object, or with what it is told; ``delete`` without; ``synced`` once after a snapshot,
-    ``resync`` after a loss."""
+    """``put`` with the object, or with what it is told (``router``: and what its network plug-in is to do, if it is an
+    egress router pod); ``delete`` without; ``synced`` once after a snapshot, ``resync`` after a loss."""
 
     revision: int
     type: Literal["put", "delete", "synced", "resync"]
     ref: ObjectRef | None = None
     object: Declared | None = None
     told: Told | None = None
+    router: RouterPlan | None = None
 
 
 Snapshot = Callable[[], tuple[int, list[Event]]]

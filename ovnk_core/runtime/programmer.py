@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import anyio
 
+from ovnk_core.allocate.egress_ip import Leaving
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import OvnkError, Rejected, SouthError, StoreError, Superseded, TurnLost, Unreachable
 from ovnk_core.northbound.port import Northbound
@@ -23,14 +24,24 @@ from ovnk_core.runtime.writer import Flushed, Writer
 Stage = Literal["nb", "sb", "hv"]
 Record = Callable[[], Awaitable[None]]
 """Makes every decision so far durable. Called without the lock; may change the cluster."""
+Withdrawn = Callable[[Leaving], Awaitable[None]]
+"""Told what a confirmed commit withdrew. Called without the lock; changes the cluster."""
 READ_BACK_S, GATHER_S, BUMP_TIMEOUT_S = 0.1, 0.005, 30.0
 
 
 class Programmer:
     """``lock`` guards the cluster: nobody changes it while its difference is computed."""
 
-    def __init__(self, writer: Writer, northbound: Northbound, lock: anyio.Lock, record: Record | None = None) -> None:
-        self._writer, self._northbound, self._lock, self._record = writer, northbound, lock, record
+    def __init__(
+        self,
+        writer: Writer,
+        northbound: Northbound,
+        lock: anyio.Lock,
+        record: Record | None = None,
+        withdrawn: Withdrawn | None = None,
+    ) -> None:
+        self._writer, self._northbound, self._lock = writer, northbound, lock
+        self._record, self._withdrawn = record, withdrawn
         self.written, self.served = Progress(), Progress()
         """Engine revisions, and requests, that are in the northbound."""
         self.requests = -1
@@ -115,6 +126,9 @@ class Programmer:
                 if self._writer.turn is not None:
                     # From here on everything that goes was asked to go, and the log says by whom.
                     self._writer.allow_prune = True
+                if prepared.leaving and self._withdrawn is not None:
+                    # Before anybody is told, so that who waits for everything waits for where they go, too.
+                    await self._withdrawn(prepared.leaving)
                 self.written.advance(revision)
                 self.served.advance(requests)
                 return

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ovnk_core.allocate.egress_ip import Leaving
 from ovnk_core.cluster import Cluster
 from ovnk_core.engine.transaction import Delta
 from ovnk_core.errors import TurnLost
@@ -20,7 +21,7 @@ from ovnk_core.nb.schema import Row
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Changes, Northbound, Receipt
 from ovnk_core.reconcile import diff
-from ovnk_core.reconcile.columns import GLOBAL_TABLE, atoms, owner_of
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, atoms, is_encryption_lost, owner_of
 from ovnk_core.terms.struct import Value
 
 _UNGUARDED_NAMES = ("Logical_Switch", "Logical_Router")
@@ -35,9 +36,10 @@ class Flushed(Value, frozen=True, kw_only=True):
 
 
 class Prepared(Value, frozen=True, kw_only=True):
-    """One transaction to be sent."""
+    """One transaction to be sent. ``leaving``: egress IPs that no row holds any more once it is committed."""
 
     operations: tuple[Operation, ...]
+    leaving: Leaving = {}
     flushed: Flushed
 
 
@@ -89,7 +91,7 @@ class Writer:
         # Set before anything is sent, so that a doubt that arises meanwhile survives.
         self._is_in_doubt = self._cluster.keeps_everything
         flushed = Flushed(operations=difference.count(), rows_owned=self._owned, rows_foreign=self._foreign)
-        return Prepared(operations=operations, flushed=flushed)
+        return Prepared(operations=operations, flushed=flushed, leaving=self._cluster.leaving)
 
     async def send(self, prepared: Prepared) -> Flushed:
         """One transaction or none. Raises a SouthError; nothing was changed then, or in doubt. The cluster may change
@@ -165,6 +167,8 @@ class Writer:
 
         Our own commits come back as changes too, while further applies may be waiting: what those name is no drift.
         """
+        if GLOBAL_TABLE in changes and is_encryption_lost(self._northbound.rows(GLOBAL_TABLE)):
+            return True
         return any(
             self._differs(table, uuid, old)
             for table, rows in changes.items()

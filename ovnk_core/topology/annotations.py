@@ -1,8 +1,9 @@
 """What nodes and pods are told of their place: annotations for an adapter to write back, and per-node settings.
 
 OVN-Kubernetes' agents on the nodes configure themselves from these annotations. UDP ports of the tunnels and the MTU
-have no northbound column: each chassis sets them itself, so they are outputs, too.
-Source: OVN-Kubernetes' annotation formats; 15.15 for the hybrid overlay (docs/sources.md).
+have no northbound column: each chassis sets them itself, so they are outputs, too. So are the egress IPs a node holds:
+whoever keeps addresses on its interface, or tells the network around it, follows them here.
+Source: OVN-Kubernetes' annotation formats; 15.15 for the hybrid overlay, 15.9 for egress IPs (docs/sources.md).
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ from typing import Any
 import msgspec
 
 from ovnk_core.engine.rule import Reader, rule
-from ovnk_core.engine.table import Output, Table
+from ovnk_core.engine.table import Output, SetTable, Table
 from ovnk_core.model.cluster import JOIN, MASQUERADE
 from ovnk_core.model.decision import PodDecision
+from ovnk_core.model.egress_ip import EgressIPDecision
 from ovnk_core.model.node import Node
-from ovnk_core.model.tables import CLUSTER, NODE, NODE_DECISION, POD_DECISION, cluster_key
+from ovnk_core.model.tables import CLUSTER, EGRESS_IP_DECISION, NODE, NODE_DECISION, POD_DECISION, cluster_key
 from ovnk_core.nb.row import Pairs, pairs_of
-from ovnk_core.terms.address import Cidr, mac_of
+from ovnk_core.terms.address import Address, Cidr, Family, mac_of
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, ROUTER_OFFSET, NodePlace
+from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, POD_MTU, ROUTER_OFFSET, NodePlace
 
 PREFIX = "k8s.ovn.org/"
 HAIRPIN_OFFSET = 5
@@ -32,24 +34,35 @@ HAIRPIN_OFFSET = 5
 
 class Told(Value, frozen=True, kw_only=True, gc=False):
     """What one node or pod is told. ``annotations``: sorted, those we own; the rest of the object's are not ours.
-    Ports and MTU of nodes only; None: the node has no such tunnel."""
+    Ports and MTU of nodes only; None: the node has no such tunnel. ``egress_ips``: what a node holds, sorted."""
 
     annotations: Pairs
     geneve_port: int | None = None
     vxlan_port: int | None = None
     mtu_bytes: int | None = None
+    egress_ips: tuple[Address, ...] = ()
 
 
+EGRESS_HELD = SetTable[NamespacedName, Address]("egress_held")
+"""By node: the egress IPs it holds."""
 NODE_TOLD = Table[NamespacedName, Told]("node_told")
 POD_TOLD = Table[NamespacedName, Told]("pod_told")
 TOLD: Mapping[str, Table[NamespacedName, Told]] = {"Node": NODE_TOLD, "Pod": POD_TOLD}
 """By kind of the object."""
 
 
-@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK), out=(NODE_TOLD,))
+@rule(driver=EGRESS_IP_DECISION, out=(EGRESS_HELD,))
+def egress_held(read: Reader, key: NamespacedName, decision: EgressIPDecision) -> Iterable[Output]:
+    """Where an object's addresses are -> what each node holds. One that is being withdrawn is no longer its node's."""
+    for each in decision.assignments:
+        yield EGRESS_HELD.member(cluster_key(each.node), each.address)
+
+
+@rule(driver=NODE, reads=(NODE_DECISION, NODE_PLACE, CLUSTER_NETWORK, POD_MTU, EGRESS_HELD), out=(NODE_TOLD,))
 def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
     """A node with a subnet -> what it is told. A Windows node has no Geneve tunnels."""
     network, decision, place = read(CLUSTER_NETWORK, CLUSTER), read(NODE_DECISION, key), read(NODE_PLACE, key)
+    mtu_bytes = read(POD_MTU, CLUSTER)
     if network is None or decision is None:
         return
     vxlan_port = network.hybrid.vxlan_port if network.hybrid else None
@@ -58,12 +71,13 @@ def node_told(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]
             annotations=_noted(_of_linux(place)),
             geneve_port=network.geneve_port,
             vxlan_port=vxlan_port,
-            mtu_bytes=network.mtu_bytes,
+            mtu_bytes=mtu_bytes,
+            egress_ips=tuple(sorted(read(EGRESS_HELD, key))),
         )
         yield NODE_TOLD.row(key, told)
     elif node.is_windows and decision.subnets:
         notes = {"hybrid-overlay-node-subnet": str(decision.subnets[0])}
-        yield NODE_TOLD.row(key, Told(annotations=_noted(notes), vxlan_port=vxlan_port, mtu_bytes=network.mtu_bytes))
+        yield NODE_TOLD.row(key, Told(annotations=_noted(notes), vxlan_port=vxlan_port, mtu_bytes=mtu_bytes))
 
 
 @rule(driver=POD_DECISION, reads=(NODE_DECISION, CLUSTER_NETWORK), out=(POD_TOLD,))
@@ -112,11 +126,17 @@ def _ways(
     """The gateways of a node's pods, and their routes as JSON: made once for all pods of the node."""
     routes = []
     for subnet in subnets:
-        family, gateway = subnet.family, str(subnet.at(ROUTER_OFFSET))
-        inside = [block for block in (*cluster, *service) if block.family == family]
-        inside += [MASQUERADE[family].at(HAIRPIN_OFFSET).host, JOIN[family]]
+        gateway = str(subnet.at(ROUTER_OFFSET))
+        inside = cluster_ranges((*cluster, *service), subnet.family)
         routes += [{"dest": str(block), "nextHop": gateway} for block in inside]
     return tuple(str(subnet.at(ROUTER_OFFSET)) for subnet in subnets), msgspec.Raw(msgspec.json.encode(routes))
+
+
+def cluster_ranges(networks: tuple[Cidr, ...], family: Family) -> tuple[Cidr, ...]:
+    """What a pod reaches by the cluster network whatever its default route: ``networks`` of the cluster and of
+    Services, itself through a Service, and gateways, in one family."""
+    inside = (block for block in networks if block.family == family)
+    return (*inside, MASQUERADE[family].at(HAIRPIN_OFFSET).host, JOIN[family])
 
 
 def _noted(notes: Mapping[str, Any]) -> Pairs:

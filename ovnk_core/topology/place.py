@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ovnk_core.engine.rule import Reader, rule
-from ovnk_core.engine.table import Output, Table
-from ovnk_core.model.cluster import JOIN, ClusterNetwork, effective_network
+from ovnk_core.engine.table import Output, SetTable, Table
+from ovnk_core.model.cluster import DEFAULT_NODE_MTU_BYTES, JOIN, ClusterNetwork, effective_network
 from ovnk_core.model.node import Node
 from ovnk_core.model.tables import CLUSTER, INSTALL_DECISION, NETWORK, NETWORK_OPERATOR, NODE, NODE_DECISION
 from ovnk_core.nb.naming import localnet_port
@@ -29,12 +29,14 @@ class Settings(Value, frozen=True, kw_only=True):
     ``node_prefix_bits``: link prefix lengths assumed for a node address that comes without one. ``has_dns_feed``: a
     resolver pushes what it answers, so that wildcard DNS names can be known. ``has_template_variables``: the
     northbound's schema has Chassis_Template_Var (OVN 22.12); without it every node port is a vip of every node.
+    ``rebalances_egress_ips``: egress IPs are spread evenly after every change, which moves some that would have stayed.
     """
 
     node_prefix_bits: tuple[tuple[Family, int], ...] = ((4, 24), (6, 64))
     platform: str = ""
     has_dns_feed: bool = False
     has_template_variables: bool = True
+    rebalances_egress_ips: bool = False
 
     def prefix(self, family: Family) -> int:
         return dict(self.node_prefix_bits)[family]
@@ -68,6 +70,10 @@ class NodePlace(Value, frozen=True, kw_only=True):
 SETTINGS = Table[NamespacedName, Settings]("settings")
 CLUSTER_NETWORK = Table[NamespacedName, ClusterNetwork]("cluster_network")
 NODE_PLACE = Table[NamespacedName, NodePlace]("node_place")
+NODE_MTU = SetTable[NamespacedName, int]("node_mtu")
+"""Under ``CLUSTER``: every MTU in bytes that some node has."""
+POD_MTU = Table[NamespacedName, int]("pod_mtu")
+"""Under ``CLUSTER``: the MTU of pods in bytes."""
 
 
 @rule(driver=SETTINGS, reads=(NETWORK, NETWORK_OPERATOR, INSTALL_DECISION), out=(CLUSTER_NETWORK,))
@@ -78,7 +84,26 @@ def cluster_network(read: Reader, key: NamespacedName, settings: Settings) -> It
     yield CLUSTER_NETWORK.row(CLUSTER, network)
 
 
-@rule(driver=NODE, reads=(NODE_DECISION, CLUSTER_NETWORK, SETTINGS), out=(NODE_PLACE,))
+@rule(driver=NODE, out=(NODE_MTU,))
+def node_mtu(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
+    """A node -> its uplink's MTU."""
+    yield NODE_MTU.member(CLUSTER, uplink_mtu(node))
+
+
+@rule(driver=CLUSTER_NETWORK, reads=(NODE_MTU,), out=(POD_MTU,))
+def pod_mtu(read: Reader, key: NamespacedName, network: ClusterNetwork) -> Iterable[Output]:
+    """The MTU of pods: as stated, else what the smallest node carries."""
+    stated, nodes = network.mtu_bytes, read(NODE_MTU, CLUSTER)
+    default = network.pod_mtu(min(nodes, default=DEFAULT_NODE_MTU_BYTES))
+    yield POD_MTU.row(CLUSTER, default if stated is None else stated)
+
+
+def uplink_mtu(node: Node) -> int:
+    """MTU in bytes of the network between nodes at this one."""
+    return DEFAULT_NODE_MTU_BYTES if node.mtu_bytes is None else node.mtu_bytes
+
+
+@rule(driver=NODE, reads=(NODE_DECISION, CLUSTER_NETWORK, SETTINGS, POD_MTU), out=(NODE_PLACE,))
 def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
     """A node with recorded subnets -> its place. A node without has none yet, and no rows; a Windows node never."""
     decision, network, settings = read(NODE_DECISION, key), read(CLUSTER_NETWORK, CLUSTER), read(SETTINGS, CLUSTER)
@@ -112,7 +137,7 @@ def node_place(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output
             localnet=localnet_port(node.name, node.gateway_interface),
             vlan=node.gateway_vlan,
             hosts=host_addresses(node, network),
-            gateway_mtu_bytes=network.mtu_bytes if node.gateway_mtu_supported else None,
+            gateway_mtu_bytes=read(POD_MTU, CLUSTER) if node.gateway_mtu_supported else None,
             hybrid_gateway=_hybrid_gateway(decision.subnets) if network.hybrid else None,
         ),
     )

@@ -15,12 +15,13 @@ from msgspec.structs import replace
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.features.services.verdict import SHOWN, Balanced, Door, Side, judge
 from ovnk_core.model.cluster import MASQUERADE
-from ovnk_core.terms.address import Address
+from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.gateway import MASQUERADE_HOST
 from ovnk_core.topology.place import NodePlace
-from ovnk_core.trace.question import Answer, BackendAnswer, LoadBalancing, Question, Step, Verdict
+from ovnk_core.trace.egress import seen_as
+from ovnk_core.trace.question import Answer, BackendAnswer, LoadBalancing, Question, RouterAnswer, Step, Verdict
 from ovnk_core.trace.scene import End, Ends, Scene
 
 STAGE = "load-balancer"
@@ -47,7 +48,7 @@ class Outcome(Value, frozen=True, kw_only=True):
 def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
     """Where a packet meets a Service first: one place, or any of several. Empty: nowhere."""
     source, target = ends.source, ends.target
-    if question.state != "new" or source.kind == "windows":
+    if question.state != "new" or source.kind == "windows" or scene.bypass(ends) is not None:
         return ()
     if source.kind == "pod":
         place = scene.places[source.node]
@@ -73,10 +74,12 @@ def beyond(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
     source, target = ends.source, ends.target
     if question.state != "new" or source.kind != "pod" or target.kind != "node" or target.node == source.node:
         return ()
-    place, uplink = scene.places[target.node], _uplink(scene, source.node, target.address)
-    if uplink is None or not place.has_gateway or target.address in place.management:
+    if scene.bypass(ends) is not None:
         return ()
-    seen = End(kind="external", address=uplink, label=source.label)
+    place, out = scene.places[target.node], seen_as(scene, source, target.address.family).only
+    if out is None or not place.has_gateway or target.address in place.management:
+        return ()
+    seen = End(kind="external", address=parse_address(out.source_ip), label=source.label)
     found = _meeting(scene, question, target.address, source=seen, side="gateway", place=place)
     return (found,) if found is not None else ()
 
@@ -99,7 +102,7 @@ def _uplink(scene: Scene, node: str, target: Address) -> Address | None:
 def chosen_end(scene: Scene, meeting: Meeting, target: Target) -> Ends:
     """The ends of a packet after an endpoint was chosen for it."""
     near = meeting.place.name
-    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near))
+    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near), is_chosen=True)
 
 
 def balancing_step(scene: Scene, meeting: Meeting) -> Step:
@@ -150,7 +153,15 @@ def combined(scene: Scene, outcomes: tuple[Outcome, ...], before: Answer | None 
         steps=tuple(dict.fromkeys(steps)),
         incomplete=tuple(dict.fromkeys(incomplete)),
         load_balancer=balancing,
+        egress=first.answer.egress if len({each.answer.egress for each in outcomes}) == 1 else None,
+        egress_router=_router(outcomes),
     )
+
+
+def _router(outcomes: tuple[Outcome, ...]) -> RouterAnswer | None:
+    """The egress router that sends the connection on, if it is the same whoever is chosen."""
+    found = {each.answer.egress_router for each in outcomes}
+    return found.pop() if len(found) == 1 else None
 
 
 def _listed(scene: Scene, verdict: Verdict, outcomes: tuple[Outcome, ...]) -> LoadBalancing:

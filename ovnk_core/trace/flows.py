@@ -11,15 +11,20 @@ from msgspec.structs import replace
 
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.flows.table import FlowTable
-from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, rejected, unserved
+from ovnk_core.terms.address import parse_address
+from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.flow_index import FlowIndex
 from ovnk_core.trace.group import is_followed
 from ovnk_core.trace.group_flows import answer_by_flows
-from ovnk_core.trace.question import Answer, Question
+from ovnk_core.trace.protection import protected
+from ovnk_core.trace.question import Answer, Egress, Question, Verdict
+from ovnk_core.trace.router import forwarded
 from ovnk_core.trace.scene import Ends, Scene
 from ovnk_core.trace.walk import Walk
 from ovnk_core.trace.way import Way, find_way, incomplete
+
+Walked = tuple[Walk, bool]
 
 
 class FlowTracer:
@@ -44,11 +49,25 @@ class FlowTracer:
 
     def _carry(self, question: Question, ends: Ends) -> Answer:
         """A packet that is not balanced."""
-        walk, way = Walk(self.index, question, ends), find_way(self.scene, ends)
+        way = find_way(self.scene, ends, question)
         if is_followed(ends):
+            walk = Walk(self.index, question, ends)
             found = answer_by_flows(self.index, ends, walk.header, walk.sender_step)
             return replace(found, incomplete=incomplete(self.scene, ends, way))
-        return self._closed(walk, ends, way, walk.run() if way.passes_ovn else way.step.verdict == "allow")
+        if way.passes_ovn:
+            walked = self._walked(question, ends)
+        else:
+            walked = [(Walk(self.index, question, ends), way.step.verdict == "allow")]
+        return forwarded(self.scene, question, ends, self._closed(walked, ends, way), way=way)
+
+    def _walked(self, question: Question, ends: Ends, entry: str = "", pick: Target | None = None) -> list[Walked]:
+        """A packet's walk, and whether it arrives; one walk for each next hop that a router policy may draw."""
+        first = Walk(self.index, question, ends, entry=entry, pick=pick)
+        found = [(first, first.run())]
+        for draw in range(2, first.choices + 1):
+            walk = Walk(self.index, question, ends, entry=entry, pick=pick, draw=draw)
+            found.append((walk, walk.run()))
+        return found
 
     def _outcomes(self, question: Question, meeting: Meeting, ends: Ends) -> Iterator[Outcome]:
         """What the flows do where the objects say that a Service is met."""
@@ -59,25 +78,36 @@ class FlowTracer:
         if first.offered is None:
             # Nothing was balanced: the objects and the flows disagree, which the comparison of their answers shows.
             way = find_way(self.scene, ends)
-            yield Outcome(meeting=meeting, target=None, answer=self._closed(first, ends, way, is_through))
+            yield Outcome(meeting=meeting, target=None, answer=self._closed([(first, is_through)], ends, way))
             return
         found = tuple(_as_stated(meeting, each) for each in first.offered)
         meeting = replace(meeting, balanced=replace(meeting.balanced, targets=found))
         if not found:
             yield rejected(meeting)
         for stated, pick in sorted(zip(found, first.offered, strict=True)):
-            walk = Walk(self.index, question, before, entry=entry, pick=pick)
             after = chosen_end(self.scene, meeting, stated)
-            answer = self._closed(walk, after, way_after(self.scene, meeting, after), walk.run())
+            way = way_after(self.scene, meeting, after)
+            answer = self._closed(self._walked(question, before, entry, pick), after, way)
+            answer = forwarded(self.scene, onward(question, stated), after, answer, way=way)
             yield Outcome(meeting=meeting, target=stated, answer=answer)
 
-    def _closed(self, walk: Walk, ends: Ends, way: Way, is_through: bool) -> Answer:
+    def _closed(self, walked: list[Walked], ends: Ends, way: Way) -> Answer:
+        arriving = [walk for walk, arrives in walked if arrives]
+        verdict: Verdict = "drop" if not arriving else "allow" if len(arriving) == len(walked) else "mixed"
+        steps = tuple(dict.fromkeys(step for walk, _ in walked for step in walk.steps))
+        egress = None
+        if way.path == "external" and ends.source.endpoint is not None:
+            out = [walk.egress for walk in arriving if walk.question.state != "reply"]
+            found = (candidate for each in out for candidate in each.candidates)
+            candidates = tuple(sorted(found, key=lambda each: parse_address(each.source_ip)))
+            egress = Egress(egressip=out[0].egressip if out else None, candidates=candidates)
         return Answer(
-            verdict="allow" if is_through else "drop",
-            reason=walk.steps[-1].text if walk.steps else way.step.text,
+            verdict=verdict,
+            reason=steps[-1].text if steps else way.step.text,
             path=way.path,
-            legs=way.legs,
-            steps=tuple(walk.steps),
+            legs=protected(self.scene, ends, way.legs),
+            egress=egress,
+            steps=steps,
             incomplete=incomplete(self.scene, ends, way),
         )
 

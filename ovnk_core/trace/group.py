@@ -19,6 +19,7 @@ from ovnk_core.model.namespace import MULTICAST
 from ovnk_core.model.tables import NAMESPACE, cluster_key
 from ovnk_core.terms.address import Address, cidr
 from ovnk_core.terms.name import ObjectRef
+from ovnk_core.trace.protection import protected
 from ovnk_core.trace.question import Answer, Leg, Receiver, Step
 from ovnk_core.trace.scene import End, Ends, Scene
 
@@ -71,7 +72,7 @@ def answer_by_objects(scene: Scene, ends: Ends, policy_step: PolicyStep) -> Answ
     if is_judged(target.address):
         step = multicast_step(scene, source.endpoint)
         mine = source.endpoint.key.namespace
-        return closed(ends, [step], [each for each in near if each.key.namespace == mine])
+        return closed(scene, ends, [step], [each for each in near if each.key.namespace == mine])
     said = policy_step("Egress", source, target)
     steps = [said] if said is not None else []
 
@@ -82,7 +83,7 @@ def answer_by_objects(scene: Scene, ends: Ends, policy_step: PolicyStep) -> Answ
         return found is None or found.verdict == "allow"
 
     is_out = all(step.verdict == "allow" for step in steps)
-    return closed(ends, steps, [each for each in near if hears(each)] if is_out else ())
+    return closed(scene, ends, steps, [each for each in near if hears(each)] if is_out else ())
 
 
 def is_opted_in(scene: Scene, namespace: str) -> bool:
@@ -101,7 +102,7 @@ def multicast_step(scene: Scene, sender: Endpoint) -> Step:
     return Step(stage=STAGE, verdict="allow" if found.allowed else "drop", text=found.text, object=ref, source=source)
 
 
-def closed(ends: Ends, steps: list[Step], hearing: Iterable[Endpoint]) -> Answer:
+def closed(scene: Scene, ends: Ends, steps: list[Step], hearing: Iterable[Endpoint]) -> Answer:
     """The answer: dropped where the last step says so, else allowed, whoever is there to hear it."""
     if steps and steps[-1].verdict == "drop":
         return Answer(verdict="drop", reason=steps[-1].text, path="multicast", steps=tuple(steps))
@@ -120,7 +121,7 @@ def closed(ends: Ends, steps: list[Step], hearing: Iterable[Endpoint]) -> Answer
         verdict="allow",
         reason="; ".join(telling),
         path="multicast",
-        legs=legs,
+        legs=protected(scene, ends, legs),
         steps=(*steps, route),
         receivers=receivers,
     )

@@ -48,9 +48,9 @@ def answer_by_flows(flows: FlowLookup, ends: Ends, header: Packet, policy_step: 
         is_ours = flow.source.role.startswith(f"{ROLE}/")
         steps.append(multicast_step(scene, sender) if is_ours else policy_step(stage, flow))
     if not allowed:
-        return closed(ends, steps, ())
+        return closed(scene, ends, steps, ())
     near = audience(scene, ends, _snooping(scene) if _is_relayed(flows, ends, header) else ())
-    return closed(ends, steps, [each for each in near if _hears(flows, sender, each, header)])
+    return closed(scene, ends, steps, [each for each in near if _hears(flows, sender, each, header)])
 
 
 class _Passage:

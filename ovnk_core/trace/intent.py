@@ -1,8 +1,8 @@
 """The answer from the objects: each room says what its objects mean for this packet, in the order a packet meets them.
 
-Order of a pod's packet: NetworkPolicy egress at the source, the egress firewall where it would leave the cluster, the
-way, NetworkPolicy ingress at the target. Traffic between a pod and its own node is exempt from policies, though not
-from the firewall.
+Order of a pod's packet: NetworkPolicy egress at the source, the egress firewall where it would leave the cluster,
+egress IPs, the way, NetworkPolicy ingress at the target. Traffic between a pod and its own node is exempt from
+policies, though not from the firewall.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from ovnk_core.features.network_policy.verdict import Direction, Judgement, judg
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
+from ovnk_core.trace.egress import met_outside
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.group import answer_by_objects, is_followed
-from ovnk_core.trace.question import Answer, Question, Step
+from ovnk_core.trace.protection import protected
+from ovnk_core.trace.question import Answer, Egress, Question, Step, Verdict
+from ovnk_core.trace.router import forwarded
 from ovnk_core.trace.scene import End, Ends, Scene
 from ovnk_core.trace.way import Way, find_way, incomplete
 
@@ -37,7 +40,8 @@ def answer(scene: Scene, question: Question, find_rule: FindRule | None = None) 
     met = meetings(scene, question, ends)
     if met:
         return combined(scene, outcomes(scene, question, met, find_rule))
-    found = _carry(scene, question, ends, find_way(scene, ends), find_rule)
+    way = find_way(scene, ends, question)
+    found = forwarded(scene, question, ends, _carry(scene, question, ends, way, find_rule), way=way)
     if found.verdict == "allow" and (met := beyond(scene, question, ends)):
         return combined(scene, outcomes(scene, question, met, find_rule), found)
     return unserved(scene, question, ends, found)
@@ -53,7 +57,8 @@ def outcomes(
             found.append(rejected(meeting))
         for target in meeting.balanced.targets:
             ends, then = chosen_end(scene, meeting, target), onward(question, target)
-            answered = _carry(scene, then, ends, way_after(scene, meeting, ends), find_rule)
+            way = way_after(scene, meeting, ends)
+            answered = forwarded(scene, then, ends, _carry(scene, then, ends, way, find_rule), way=way)
             found.append(Outcome(meeting=meeting, target=target, answer=answered))
     return tuple(found)
 
@@ -63,10 +68,13 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
     steps: list[Step] = []
     if is_followed(ends):
         found = answer_by_objects(scene, ends, lambda *about: _policy_step(scene, question, *about))
-        return replace(found, incomplete=incomplete(scene, ends, way))
+        notes = (way.selected.step,) if way.selected is not None else ()
+        return replace(found, steps=(*found.steps, *notes), incomplete=incomplete(scene, ends, way))
     if way.is_hairpin or not way.passes_ovn or (question.state == "reply" and way.step.verdict == "drop"):
         return _close(scene, ends, way, [way.step], way.step.verdict == "allow", way.step.text)
     if question.state == "reply":
+        steps += [way.selected.step] if way.selected is not None else []
+        way = replace(way, egress=None)
         return _close(scene, ends, way, steps, True, "a reply of an allowed connection passes")
     egress = _policy_step(scene, question, "Egress", ends.source, ends.target)
     if egress is not None:
@@ -78,7 +86,10 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
         steps.append(firewall)
         if firewall.verdict == "drop":
             return _close(scene, ends, way, steps, False, firewall.text)
+    steps += [way.selected.step] if way.selected is not None else []
     steps.append(way.step)
+    beside = met_outside(scene, ends.target)
+    steps += [beside] if beside is not None else []
     if way.step.verdict == "drop":
         return _close(scene, ends, way, steps, False, way.step.text)
     source = replace(ends.source, address=way.arrives_from) if way.arrives_from else ends.source
@@ -87,7 +98,7 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
         steps.append(ingress)
         if ingress.verdict == "drop":
             return _close(scene, ends, way, steps, False, ingress.text)
-    return _close(scene, ends, way, steps, True, _why_allowed(steps))
+    return _close(scene, ends, way, steps, True, _why_allowed(way, steps))
 
 
 def _policy_step(scene: Scene, question: Question, direction: Direction, subject: End, peer: End) -> Step | None:
@@ -149,17 +160,26 @@ def _written(scene: Scene, stage: str, ref: ObjectRef, rules: str, found: Judgem
     )
 
 
-def _why_allowed(steps: list[Step]) -> str:
-    telling = [step.text for step in steps if step.object is not None] or [step.text for step in steps]
+def _why_allowed(way: Way, steps: list[Step]) -> str:
+    """What decided; that an egress IP is not used decides nothing."""
+    unused = way.selected.step if way.selected is not None and not way.selected.exits else None
+    deciding = [step for step in steps if step is not unused]
+    telling = [step.text for step in deciding if step.object is not None] or [step.text for step in deciding]
     return "; ".join(telling)
 
 
 def _close(scene: Scene, ends: Ends, way: Way, steps: list[Step], allowed: bool, reason: str) -> Answer:
+    verdict: Verdict = "drop"
+    if allowed:
+        verdict = "mixed" if way.step.verdict == "mixed" else "allow"
+    is_outward = way.path == "external" and ends.source.endpoint is not None
+    egress = way.egress if allowed else None
     return Answer(
-        verdict="allow" if allowed else "drop",
+        verdict=verdict,
+        egress=(egress or Egress()) if is_outward else None,
         reason=reason,
         path=way.path,
-        legs=way.legs,
+        legs=protected(scene, ends, way.legs),
         steps=tuple(steps),
         incomplete=incomplete(scene, ends, way),
     )

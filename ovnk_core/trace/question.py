@@ -53,12 +53,14 @@ class Question(Value, frozen=True, kw_only=True):
 
 
 class Leg(Value, frozen=True, kw_only=True):
-    """One hop between places; ``transport``: local, geneve, vxlan or underlay."""
+    """One hop between places; ``transport``: local, geneve, vxlan or underlay. ``protection``: why it is encrypted, or
+    why not; empty in a cluster without IPsec."""
 
     source: str
     target: str
     transport: str
-    encrypted: bool = False
+    is_encrypted: bool = False
+    protection: str = ""
 
 
 class Step(Value, frozen=True, kw_only=True):
@@ -105,10 +107,44 @@ class Receiver(Value, frozen=True, kw_only=True):
     node: str
 
 
+class RouterAnswer(Value, frozen=True, kw_only=True):
+    """An egress router that sends a connection on: from ``source_ip``, which ``destination`` (ADDRESS:PORT, or ADDRESS
+    without ports) sees, out of ``interface`` of ``pod`` on ``node``. ``network``: the
+    definition that says so."""
+
+    pod: NamespacedName
+    network: NamespacedName
+    node: str
+    interface: str
+    source_ip: str
+    destination: str
+
+
+class Candidate(Value, frozen=True, kw_only=True):
+    """A node that a connection may leave the cluster by, and the source address it has outside."""
+
+    node: str
+    source_ip: str
+
+
+class Egress(Value, frozen=True, kw_only=True):
+    """How a pod's connection to outside leaves. ``egressip``: the EgressIP that decides, None where none applies.
+    ``candidates``: sorted by address, one of which OVN draws for each connection; empty where nothing leaves."""
+
+    egressip: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+
+    @property
+    def only(self) -> Candidate | None:
+        """The one way out, where there is no choice."""
+        return self.candidates[0] if len(self.candidates) == 1 else None
+
+
 class Answer(Value, frozen=True, kw_only=True):
     """``incomplete`` names objects that could change the verdict but are not built yet. ``receivers``: of a packet to a
     multicast group, by node and name. ``load_balancer``: of a connection to a Service, whose verdict is that of all its
-    endpoints, ``mixed`` where they differ."""
+    endpoints, ``mixed`` where they differ. ``egress_router``: who sends it on, where that is one. ``egress``: how a
+    pod's packet to an address outside leaves."""
 
     verdict: Verdict
     reason: str
@@ -118,6 +154,8 @@ class Answer(Value, frozen=True, kw_only=True):
     incomplete: tuple[str, ...] = ()
     receivers: tuple[Receiver, ...] = ()
     load_balancer: LoadBalancing | None = None
+    egress: Egress | None = None
+    egress_router: RouterAnswer | None = None
 
 
 def parse_question(source: str, target: str, protocol: str = "tcp", port: int | None = None) -> Question:

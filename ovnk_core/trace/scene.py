@@ -9,6 +9,9 @@ from functools import cached_property
 from typing import Literal
 
 from ovnk_core.cluster import Cluster
+from ovnk_core.features.egress_ip.verdict import Exit, exits, that_counts
+from ovnk_core.features.egress_router.plan import RouterPlan
+from ovnk_core.features.egress_router.rules import ROUTER_PLAN
 from ovnk_core.features.network_policy.verdict import Direction, Party, isolating
 from ovnk_core.flows.routing import LINK_LOCAL
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
@@ -16,13 +19,17 @@ from ovnk_core.model.cluster import JOIN, special_kind
 from ovnk_core.model.decision import DnsDecision
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_firewall import EgressFirewall, NodeSelector
+from ovnk_core.model.egress_ip import EgressIP
 from ovnk_core.model.namespace import labels_of
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.pod import Pod
 from ovnk_core.model.tables import (
     DNS_DECISION,
     EGRESS_FIREWALL,
+    EGRESS_IP,
+    EGRESS_IP_DECISION,
     NAMESPACE,
+    NETWORK_ATTACHMENT,
     NETWORK_POLICY,
     NODE,
     NODE_DECISION,
@@ -33,7 +40,8 @@ from ovnk_core.terms.address import FAMILIES, Address, Cidr, Family
 from ovnk_core.terms.label import Labels
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
-from ovnk_core.topology.place import NODE_PLACE, NodePlace
+from ovnk_core.topology.answering import ANSWERING
+from ovnk_core.topology.place import NODE_PLACE, NodePlace, host_addresses
 from ovnk_core.trace.question import Question, QuestionError, ServiceTarget
 from ovnk_core.trace.services import Doors
 
@@ -58,8 +66,11 @@ class End(Value, frozen=True, kw_only=True):
 
 
 class Ends(Value, frozen=True, kw_only=True):
+    """``is_chosen``: the target is the endpoint that OVN chose for a connection to a Service."""
+
     source: End
     target: End
+    is_chosen: bool = False
 
 
 class Scene:
@@ -70,6 +81,7 @@ class Scene:
         self.revision = cluster.engine.revision
         self.network = cluster.network
         self._selected: dict[NodeSelector, frozenset[Address]] = {}
+        self._egress_ips: dict[NamespacedName, EgressIP | None] = {}
         self._isolating: dict[tuple[NamespacedName, Direction], list[NetworkPolicy]] = {}
 
     @cached_property
@@ -158,6 +170,57 @@ class Scene:
 
     def namespace_labels(self, name: str) -> Labels | None:
         return labels_of(name, self.cluster.engine.rows(NAMESPACE).get(cluster_key(name)))
+
+    @cached_property
+    def routers(self) -> dict[NamespacedName, RouterPlan]:
+        """Egress router pods."""
+        return dict(self.cluster.engine.rows(ROUTER_PLAN))
+
+    def missing_network(self, pod: NamespacedName) -> NamespacedName | None:
+        """The first secondary network of a pod that nobody declares."""
+        rows = self.cluster.engine.rows
+        named = (NamespacedName(each.namespace, each.network) for each in rows(POD)[pod].attachments)
+        return next((each for each in named if each not in rows(NETWORK_ATTACHMENT)), None)
+
+    def bypass(self, ends: Ends) -> RouterPlan | None:
+        """The plan of a router pod whose own packet leaves by its second interface, so that OVN never sees it. One that
+        it sent to a Service is OVN's, whichever endpoint was chosen."""
+        if ends.is_chosen:
+            return None
+        source, target = ends.source, ends.target
+        plan = self.routers.get(source.endpoint.key) if source.endpoint is not None else None
+        if plan is None or target.kind not in ("external", "node") or plan.keeps(target.address):
+            return None
+        return plan if target.address.family == plan.router.address.family else None
+
+    @cached_property
+    def every_host(self) -> frozenset[Address]:
+        """Addresses of all nodes, Windows nodes and those without subnets included."""
+        nodes = self.cluster.engine.rows(NODE).values()
+        return frozenset(address for node in nodes for address in host_addresses(node, self.network))
+
+    def egress_ip(self, pod: Endpoint) -> EgressIP | None:
+        """Of the EgressIPs that select a pod the one that counts."""
+        if pod.key not in self._egress_ips:
+            items = self.cluster.engine.rows(EGRESS_IP).values()
+            self._egress_ips[pod.key] = that_counts(items, pod, self.namespace_labels(pod.key.namespace))
+        return self._egress_ips[pod.key]
+
+    @cached_property
+    def egress_ip_of(self) -> dict[Address, tuple[str, str]]:
+        """The EgressIP and the node of every address that is on one."""
+        decided = self.cluster.engine.rows(EGRESS_IP_DECISION)
+        return {each.address: (key.name, each.node) for key, one in decided.items() for each in one.assignments}
+
+    def answers(self, pod: Address, question: Question) -> bool:
+        """Whether a pod's packet comes from a port at which it answers clients whose address is kept."""
+        found = self.cluster.engine.members(ANSWERING, pod)
+        return any((each.protocol.lower(), each.port) == (question.protocol, question.port) for each in found)
+
+    def exits(self, egress_ip: str, family: Family) -> tuple[Exit, ...]:
+        """Where packets that an EgressIP takes may leave."""
+        decision = self.cluster.engine.rows(EGRESS_IP_DECISION).get(cluster_key(egress_ip))
+        return exits(decision, family, self.places.get)
 
     @cached_property
     def doors(self) -> Doors:

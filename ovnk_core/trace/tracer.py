@@ -59,9 +59,11 @@ def _compare(question: Question, one: Answer, other: Answer, name: str) -> None:
 
 
 def _gist(answer: Answer) -> tuple[object, ...]:
-    """What answers must agree on: verdict, path, receivers, the egress firewall's rule that decided, and endpoints, by
-    which gateway, with what becomes of connections to them."""
+    """What answers must agree on: verdict, path, receivers, the egress firewall's rule that decided, endpoints, by
+    which gateway, with what becomes of connections to them, and how a packet leaves."""
     rules = [step.rule for step in answer.steps if step.object is not None and step.object.kind == "EgressFirewall"]
     balancing = answer.load_balancer
     backends = balancing and frozenset((each.target, each.entry, each.verdict) for each in balancing.backends)
-    return answer.verdict, answer.path, answer.receivers, rules[0] if rules else None, backends
+    egress = answer.egress and (answer.egress.egressip, frozenset(answer.egress.candidates))
+    decided = (rules[0] if rules else None, egress, answer.egress_router)
+    return answer.verdict, answer.path, answer.receivers, backends, *decided

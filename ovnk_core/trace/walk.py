@@ -19,6 +19,7 @@ from ovnk_core.features.services.endpoints import Target
 from ovnk_core.features.services.rules import HAIRPIN_ACL, HAIRPIN_SOURCES
 from ovnk_core.flows import flow as f
 from ovnk_core.flows.flow import LogicalFlow
+from ovnk_core.flows.routing import POLICY_CHOICE, POLICY_GROUP
 from ovnk_core.model.cluster import special_kind
 from ovnk_core.nb import naming
 from ovnk_core.nb.row import RowId
@@ -26,7 +27,7 @@ from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.trace.flow_index import FlowIndex
 from ovnk_core.trace.intent import firewall_step, policy_step
-from ovnk_core.trace.question import Question, Step
+from ovnk_core.trace.question import Candidate, Egress, Question, Step
 from ovnk_core.trace.sanity import LR_IN_IP_INPUT
 from ovnk_core.trace.scene import End, Ends
 from ovnk_core.trace.way import HAIRPIN
@@ -46,12 +47,22 @@ class Walk:
     """One packet on its way; ``steps`` receives the flows that decided something."""
 
     def __init__(
-        self, index: FlowIndex, question: Question, ends: Ends, *, entry: str = "", pick: Target | None = None
+        self,
+        index: FlowIndex,
+        question: Question,
+        ends: Ends,
+        *,
+        entry: str = "",
+        pick: Target | None = None,
+        draw: int = 1,
     ) -> None:
         """``entry``: the node whose gateway a packet from outside enters by, where its target does not say.
-        ``pick``: the endpoint to take where a load balancer offers several; without one the walk ends there."""
+        ``pick``: the endpoint to take where a load balancer offers several; without one the walk ends there.
+        ``draw``: which of several next hops a router policy gives the connection, from 1."""
         self._index, self.question, self.ends = index, question, ends
-        self._entry, self._pick = entry, pick
+        self._entry, self._pick, self._draw = entry, pick, draw
+        self.choices = 1
+        self.egress = Egress()
         self._is_turned = False
         self.steps: list[Step] = []
         self.port = question.port
@@ -117,7 +128,8 @@ class Walk:
             return False
         address = self._pick.address
         near = self._entry or self.ends.source.node
-        self.ends = Ends(source=self.ends.source, target=self._index.scene.end_of_address(address, near))
+        target = self._index.scene.end_of_address(address, near)
+        self.ends = Ends(source=self.ends.source, target=target, is_chosen=True)
         self.port = self._pick.port
         self.header |= {f"ip{address.family}.dst": address.value, f"{self.question.protocol}.dst": self.port}
         return True
@@ -242,6 +254,10 @@ class Walk:
         policy = self._index.lookup(router, f.LR_IN_POLICY, packet)
         if policy is not None and policy.actions.drops:
             return self._lost(f.LR_IN_POLICY, "a router policy drops it", policy)
+        if policy is not None and policy.actions.choices:
+            self.choices = policy.actions.choices
+            packet |= {POLICY_GROUP: policy.actions.group, POLICY_CHOICE: self._draw}
+            policy = self._index.lookup(router, f.LR_IN_POLICY_ECMP, packet)
         if policy is not None and policy.actions.outport:
             actions = policy.actions
             text = f"sent to {actions.next_hop} by a router policy"
@@ -254,6 +270,11 @@ class Walk:
             self.steps.append(_row_step(f.LR_OUT_SNAT, "allow", text, translation))
             source = translation.actions.source
             self.header = self.header | {f"ip{source.family}.src": source.value}
+            owner = translation.source.owner
+            self.egress = Egress(
+                egressip=owner.name if owner.kind == "EgressIP" else None,
+                candidates=(Candidate(node=router.owner.name, source_ip=str(source)),),
+            )
         return self._leave(actions.outport, hop)
 
     def _leave(self, outport: str, hop: Address) -> bool:
@@ -316,4 +337,5 @@ def _header(question: Question, ends: Ends) -> dict[str, Any]:
     if question.protocol == "icmp":
         return packet | {"icmp": True, f"icmp{family}": True}
     packet[question.protocol] = True
-    return packet if question.port is None else packet | {f"{question.protocol}.dst": question.port}
+    side = "src" if question.state == "reply" else "dst"
+    return packet if question.port is None else packet | {f"{question.protocol}.{side}": question.port}

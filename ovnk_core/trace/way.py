@@ -7,12 +7,13 @@ from typing import Literal
 from msgspec.structs import replace
 
 from ovnk_core.features.services.rules import HAIRPIN_SOURCES
-from ovnk_core.model.cluster import JOIN, MASQUERADE, special_kind
+from ovnk_core.model.cluster import JOIN, address_of_kind, special_kind
 from ovnk_core.terms.address import Address, InterfaceAddress
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NodePlace
-from ovnk_core.trace.question import Leg, PathKind, Step
+from ovnk_core.trace.egress import Selected, leave, seen_as, selected, why_no_exit
+from ovnk_core.trace.question import Egress, Leg, PathKind, Question, Step
 from ovnk_core.trace.scene import End, Ends, Scene, is_never_forwarded
 
 Effect = Literal["everywhere", "leaving", "never"]
@@ -22,7 +23,6 @@ UNBUILT_EFFECT: dict[str, Effect] = {
     "ClusterNetworkPolicy": "everywhere",
     "UserDefinedNetwork": "everywhere",  # pods of its namespace may live on another network altogether
     "ClusterUserDefinedNetwork": "everywhere",
-    "EgressIP": "leaving",
     "EgressService": "leaving",
     "AdminPolicyBasedExternalRoute": "leaving",
     "EgressQoS": "never",  # marks packets, decides nothing
@@ -38,7 +38,8 @@ kind ingest knows as unbuilt, which a test checks.
 class Way(Value, frozen=True, kw_only=True):
     """``passes_ovn``: whether OVN sees the packet at all; where it does not, ``step`` is the whole verdict.
     ``arrives_from``: the source the target sees, where a gateway translated it on the way in. ``is_hairpin``: a pod
-    reaches itself through a Service."""
+    reaches itself through a Service. ``selected``: what an EgressIP that selects the sender says; ``egress``: how a
+    pod's packet leaves for outside."""
 
     path: PathKind
     legs: tuple[Leg, ...]
@@ -46,13 +47,38 @@ class Way(Value, frozen=True, kw_only=True):
     passes_ovn: bool = True
     arrives_from: Address | None = None
     is_hairpin: bool = False
+    selected: Selected | None = None
+    egress: Egress | None = None
 
 
-def find_way(scene: Scene, ends: Ends) -> Way:
-    """Where a packet between the two ends would go."""
+def find_way(scene: Scene, ends: Ends, question: Question | None = None) -> Way:
+    """Where a packet between the two ends would go. ``question`` None: the first packet of a connection."""
+    taken = selected(scene, ends, question) if scene.bypass(ends) is None else None
+    if (
+        taken is None
+        or not taken.exits
+        or ends.target.kind != "external"
+        or not scene.places[ends.source.node].has_gateway
+    ):
+        return replace(_plain_way(scene, ends), selected=taken)
+    left = leave(scene, ends, taken)
+    step = Step(stage="route", verdict=left.verdict, text=left.text)
+    return Way(path="external", legs=left.legs, step=step, selected=taken, egress=left.egress)
+
+
+def _plain_way(scene: Scene, ends: Ends) -> Way:
+    """The way without any egress IP."""
     source, target = ends.source, ends.target
     if source.endpoint is not None and source.endpoint is target.endpoint:
         return stated_way("same-node", (), "allow", "the packet never leaves the pod", passes_ovn=False)
+    if (router := scene.bypass(ends)) is not None:
+        leg = Leg(source=source.node, target=str(target.address), transport="underlay")
+        text = f"leaves by {router.interface} of the egress router pod as {router.router.address.address}, past OVN"
+        path: PathKind = "host" if target.kind == "node" else "external"
+        if target.node == source.node:
+            text = f"{target.address} is an address of the router pod's own node, which {router.interface} cannot reach"
+            return stated_way(path, (), "drop", text, passes_ovn=False)
+        return stated_way(path, (leg,), "allow", text, passes_ovn=False)
     if source.kind == "node" and target.kind != "pod":
         return _of_host(source, target)
     if source.kind != "pod" and target.kind == "node":
@@ -172,7 +198,7 @@ def implausible(address: Address, own: tuple[InterfaceAddress, ...]) -> str:
     if address.family != 4:
         return ""
     if kind := special_kind(address):
-        return f"{'an' if kind == 'unspecified' else 'a'} {kind} address"
+        return address_of_kind(kind)
     for interface in own:
         if address == interface.address:
             return f"their own address {address}"
@@ -193,15 +219,14 @@ def outbound(scene: Scene, source: End, target: End) -> Way:
         return stated_way("host", (leg,), "allow", f"reaches its node through {source.node}'s management port")
     path: PathKind = "host" if target.kind == "node" else "external"
     family = target.address.family
-    uplink = next((each for each in place.external if each.family == family), None)
-    if not place.has_gateway or uplink is None:
-        return stated_way(path, (), "drop", f"node {source.node} has no IPv{family} gateway")
-    is_near = any(each.contains(target.address) for each in (uplink.subnet, MASQUERADE[family]))
-    if not is_near and not any(hop.family == family for hop in place.next_hops):
-        return stated_way(path, (), "drop", f"node {source.node} has no IPv{family} default route")
+    if why := why_no_exit(place, target.address):
+        return stated_way(path, (), "drop", why)
+    egress = seen_as(scene, source, family)
+    assert egress.only is not None, "there is a way out"
     end = target.node if target.kind == "node" else str(target.address)
     legs = (Leg(source=source.node, target=end, transport="underlay"),)
-    return stated_way(path, legs, "allow", f"leaves through the gateway of {source.node} as {uplink.address}")
+    way = stated_way(path, legs, "allow", f"leaves through the gateway of {source.node} as {egress.only.source_ip}")
+    return way if source.endpoint is None or path == "host" else replace(way, egress=egress)
 
 
 def stated_way(path: PathKind, legs: tuple[Leg, ...], verdict: str, text: str, *, passes_ovn: bool = True) -> Way:

@@ -15,7 +15,9 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Protocol
 
+from ovnk_api.v1.certificate_service_pb2 import SignCertificateRequest
 from ovnk_api.v1.dns_service_pb2 import PushAnswersRequest
+from ovnk_api.v1.egress_ip_service_pb2 import DrainNodeRequest, ReportReachabilityRequest, UndrainNodeRequest
 from ovnk_api.v1.meta_pb2 import ObjectReference
 from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.object_service_pb2 import ApplyRequest, DeleteRequest
@@ -38,7 +40,7 @@ class Audit:
     """Writes to the logger ``ovnk.audit``; where that leads is the log's matter."""
 
     def unary(self, call: Called, request: Any, digest: bytes, *, outcome: str, response: Any = None) -> None:
-        """One Apply, Delete or PushAnswers. Trying out is no change and gets no line."""
+        """One change asked for. Trying out is no change and gets no line."""
         if getattr(request, "validate_only", False):
             return
         revision = getattr(response, "revision", 0)
@@ -117,6 +119,10 @@ def refs_of(request: Any) -> Iterable[str]:
         yield from (_ref(item.reference) for item in request.items)
     elif isinstance(request, PushAnswersRequest):
         yield from (f"DnsName/{answer.name}" for answer in request.answers)
+    elif isinstance(request, SignCertificateRequest | DrainNodeRequest | UndrainNodeRequest):
+        yield f"Node/{request.node}"
+    elif isinstance(request, ReportReachabilityRequest):
+        yield from (f"Node/{each.node}" for each in request.nodes)
 
 
 def _named(item: Object) -> str:

@@ -9,12 +9,14 @@ from ovnk_core.northbound.memory import MemoryNorthbound
 from ovnk_core.northbound.native import NativeNorthbound, TlsFiles
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.runtime.dns_query import parse_server
+from ovnk_core.runtime.reachability import ProberSettings
 from ovnk_core.runtime.resolver import ResolverSettings
 from ovnk_core.store.address import EtcdTls
 from ovnk_core.store.open import open_log
 from ovnk_core.store.port import Log
 from ovnk_core.topology.place import Settings
-from ovnk_server.settings import DatabaseSettings, ServerSettings
+from ovnk_server.probing import health_dial
+from ovnk_server.settings import DatabaseSettings, EgressIPSettings, ServerSettings
 
 
 def northbound(settings: ServerSettings) -> Northbound:
@@ -46,18 +48,25 @@ def log(settings: ServerSettings) -> Log:
     return open_log(settings.store, tls=tls, term_s=etcd.term_s)
 
 
+def prober(settings: EgressIPSettings) -> ProberSettings:
+    """How nodes are asked whether they answer."""
+    dial = health_dial(settings.probe_port) if settings.probe_port else None
+    return ProberSettings(interval_s=settings.probe_interval_s, timeout_s=settings.probe_timeout_s, dial=dial)
+
+
 def keeper_settings(settings: ServerSettings) -> KeeperSettings:
     """What the keeper is told."""
     dns, north = settings.dns, settings.northbound
     servers = tuple(parse_server(text) for text in dns.servers)
     return KeeperSettings(
         holder=settings.holder,
-        cluster=Settings(has_dns_feed=dns.feed),
+        cluster=Settings(has_dns_feed=dns.feed, rebalances_egress_ips=settings.egress_ip.rebalance == "automatic"),
         adopt=north.adopt,
         take_over=north.take_over,
         allow_prune=north.allow_prune,
         timeout_s=north.timeout_s,
         resolver=ResolverSettings(servers=servers) if dns.ask else None,
+        prober=prober(settings.egress_ip),
         history_changes=settings.history.changes,
         housekeeping_s=settings.history.period_s,
         history_bytes=settings.history.bytes,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
-from ovnk_api.v1 import egress_firewall_pb2, meta_pb2, pod_pb2, service_pb2
+from ovnk_api.v1 import egress_firewall_pb2, egress_ip_pb2, meta_pb2, pod_pb2, service_pb2
 from ovnk_api.v1.object_pb2 import Object
 from ovnk_api.v1.object_service_pb2 import WatchResponse
 from ovnk_wire import body_of, from_manifest
@@ -24,7 +24,8 @@ from ovnk_core.keeper.ties import host_addresses, needs_address, needs_front, ne
 from ovnk_core.keeper.watching import Happening
 from ovnk_core.model.decision import PodDecision, ServiceDecision
 from ovnk_core.model.egress_firewall import EgressFirewall
-from ovnk_core.model.tables import DNS_DECISION
+from ovnk_core.model.egress_ip import EgressIPDecision
+from ovnk_core.model.tables import DNS_DECISION, cluster_key
 from ovnk_core.store.entry import Stored
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_server.convert import version
@@ -212,9 +213,39 @@ def _judge(firewall: egress_firewall_pb2.EgressFirewall, found: FirewallStatus) 
         firewall.status.conditions.add(type=each.type, status=each.status, reason=each.reason, message=each.message)
 
 
+# ------------------------------------------------------------------------------------------- egress IPs
+
+
+def _assigned(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> bytes:
+    """Which node holds which address, as it is decided."""
+    decision = keeper.history.get(decision_key("EgressIP", ref.key))
+    return decision.value if decision else b""
+
+
+def _assign(egress_ip: egress_ip_pb2.EgressIP, found: bytes) -> None:
+    egress_ip.status.Clear()
+    egress_ip.status.SetInParent()
+    if not found:
+        return
+    decision = read_decision(decision_key("EgressIP", cluster_key(egress_ip.metadata.name)), found)
+    assert isinstance(decision, EgressIPDecision)
+    status = egress_ip.status
+    for each in decision.assignments:
+        status.items.add(node=each.node, egress_ip=str(each.address))
+    status.assignments.extend(status.items)
+    nowhere = decision.unassigned
+    status.conditions.add(
+        type="Assigned",
+        status="False" if nowhere else "True",
+        reason=nowhere[0].reason if nowhere else "Assigned",
+        message="; ".join(f"{each.address} {each.message}" for each in nowhere),
+    )
+
+
 STATUS: dict[str, Status] = {
     "Pod": Status(_placed, _place),
     "Service": Status(_front, _reach),
+    "EgressIP": Status(_assigned, _assign),
     "EgressFirewall": Status(_Statuses().find, _judge),
 }
 """Kinds whose status the server knows better than their documents."""

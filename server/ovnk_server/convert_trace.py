@@ -23,13 +23,17 @@ from ovnk_core.terms.port import Protocol
 from ovnk_core.trace.question import (
     Answer,
     BackendAnswer,
+    Egress,
     Leg,
     LoadBalancing,
     Question,
+    RouterAnswer,
     ServiceTarget,
     Step,
     parse_question,
 )
+from ovnk_core.trace.router import STAGE as ROUTER_STAGE
+from ovnk_core.trace.router import definition_ref
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine
 from ovnk_server.access import Caller, PermissionDenied
@@ -158,17 +162,32 @@ class Reader:
     def answer(self, found: Answer, scene: Scene, question: Question, revision: int) -> pb.Answer:
         namespaces = _namespaces(scene, question, found.load_balancer)
         hides_backends = found.load_balancer is not None and not self._sees_all(found.load_balancer)
+        router = None if hides_backends else self._router(found.egress_router, scene)
+        hides_router = found.egress_router is not None and router is None
+        egress = None if hides_backends else self._egress(found.egress, scene)
+        hides_egress = found.egress is not None and egress is None
         steps = [
-            _redacted(step) if hides_backends and step.stage not in _OF_SOURCE else self.step(step, namespaces)
+            _redacted(step)
+            if (hides_backends and step.stage not in _OF_SOURCE)
+            or (hides_router and step.stage == ROUTER_STAGE)
+            or (hides_egress and step.stage == "route")
+            else self.step(step, namespaces)
             for step in found.steps
         ]
         heard = [each for each in found.receivers if self._sees(ObjectRef("Pod", each.namespace, each.name))]
         receivers = [
             pb.Receiver(namespace=each.namespace, name=each.name, node=self._place(each.node, scene)) for each in heard
         ]
-        legs = [] if hides_backends else self._legs(found, scene, {each.node for each in heard})
+        legs = (
+            []
+            if hides_backends or hides_router or hides_egress
+            else self._legs(found, scene, {each.node for each in heard})
+        )
         is_redacted = (
             hides_backends
+            or hides_router
+            or hides_egress
+            or (egress is not None and any(not each.node for each in egress.candidates))
             or any(step.is_redacted for step in steps)
             or any(not leg.source or not leg.target for leg in legs)
             or len(heard) < len(found.receivers)
@@ -189,6 +208,8 @@ class Reader:
             is_redacted=is_redacted,
             receivers=receivers,
             load_balancer=self._balancing(found.load_balancer, scene, hides_reasons=is_redacted),
+            egress_router=router,
+            egress=egress,
         )
 
     def step(self, found: Step, namespaces: Mapping[str, Iterable[str]]) -> pb.Step:
@@ -217,11 +238,37 @@ class Reader:
             source=self._place(leg.source, scene),
             target=self._place(leg.target, scene),
             transport=_TRANSPORTS[leg.transport],
-            is_encrypted=leg.encrypted,
+            is_encrypted=leg.is_encrypted,
+            protection=leg.protection,
         )
 
     def _place(self, name: str, scene: Scene) -> str:
         return "" if name in scene.places and not self._sees(ObjectRef("Node", "", name)) else name
+
+    def _router(self, found: RouterAnswer | None, scene: Scene) -> pb.RouterHop | None:
+        """What an egress router makes of it, for who may read its pod and its definition."""
+        if found is None:
+            return None
+        pod, network = ObjectRef("Pod", found.pod.namespace, found.pod.name), definition_ref(found.network)
+        if not self._sees(pod) or not self._sees(network):
+            return None
+        return pb.RouterHop(
+            pod=reference(pod),
+            network=reference(network),
+            node=self._place(found.node, scene),
+            interface=found.interface,
+            source_ip=found.source_ip,
+            destination=found.destination,
+        )
+
+    def _egress(self, found: Egress | None, scene: Scene) -> pb.Egress | None:
+        """How a packet leaves, for who may read the EgressIP that decides."""
+        if found is None or (found.egressip is not None and not self._sees(ObjectRef("EgressIP", "", found.egressip))):
+            return None
+        told = pb.Egress(egressip=found.egressip)
+        for each in found.candidates:
+            told.candidates.add(node=self._place(each.node, scene), source_ip=each.source_ip)
+        return told
 
     # ------------------------------------------------------------------ Services
 

@@ -20,7 +20,9 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 from ovnk_api.v1 import (
+    certificate_service_pb2_grpc,
     dns_service_pb2_grpc,
+    egress_ip_service_pb2_grpc,
     event_service_pb2_grpc,
     info_service_pb2_grpc,
     northbound_service_pb2_grpc,
@@ -37,7 +39,9 @@ from ovnk_server.faults import NotReady
 from ovnk_server.interceptor import Gate
 from ovnk_server.listening import Listener, parse_listener
 from ovnk_server.log import LOGGER
+from ovnk_server.services.certificate import CertificateService
 from ovnk_server.services.dns import DnsService
+from ovnk_server.services.egress_ip import EgressIPService
 from ovnk_server.services.event import EventService
 from ovnk_server.services.info import InfoService
 from ovnk_server.services.northbound import NorthboundService
@@ -58,7 +62,17 @@ REFRESH_S, SPARE_STREAMS = 1.0, 256
 def services(keeper: Keeper, northbound: Northbound, settings: ServerSettings) -> tuple[tuple[str, Register, Any], ...]:
     """Every service: its name, how it is registered, and what answers. A new one is a line here."""
     return (
+        (
+            "CertificateService",
+            certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server,
+            CertificateService(keeper, settings.certificates.folder),
+        ),
         ("DnsService", dns_service_pb2_grpc.add_DnsServiceServicer_to_server, DnsService(keeper)),
+        (
+            "EgressIPService",
+            egress_ip_service_pb2_grpc.add_EgressIPServiceServicer_to_server,
+            EgressIPService(keeper),
+        ),
         ("EventService", event_service_pb2_grpc.add_EventServiceServicer_to_server, EventService(keeper)),
         ("InfoService", info_service_pb2_grpc.add_InfoServiceServicer_to_server, InfoService(northbound, settings)),
         (

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
+from ovnk_core.analysis.egress_nodes import egress_nodes
 from ovnk_core.keeper import Keeper
+from ovnk_core.model.tables import EGRESS_IP_DECISION
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.port import Northbound
 from ovnk_core.reconcile.columns import owner_of
@@ -37,6 +40,9 @@ class Reading(Value, frozen=True, kw_only=True):
     history_bytes: int = 0
     compacted: int = 0
     refused: int = 0
+    egress_nodes: dict[str, int] = {}
+    egress_ips: dict[str, int] = {}
+    egress_placements: int = 0
     chassis: int = 0
     chassis_lagging: int = 0
 
@@ -45,6 +51,7 @@ async def read(keeper: Keeper, northbound: Northbound) -> Reading:
     """The numbers of a keeper that is up; rows are counted in slices, so that the loop breathes."""
     standing, history, plane = keeper.stages.standing(), keeper.history, keeper.plane
     lags = [watch.lag for watch in tuple(keeper.watches)]
+    decided = plane.cluster.engine.rows(EGRESS_IP_DECISION).values()
     return Reading(
         is_writer=keeper.term is not None,
         revisions={
@@ -62,6 +69,12 @@ async def read(keeper: Keeper, northbound: Northbound) -> Reading:
         history_bytes=history.bytes,
         compacted=history.compacted,
         refused=len(plane.cluster.refused),
+        egress_nodes=dict(Counter(each.reason or "Assignable" for each in egress_nodes(plane.cluster))),
+        egress_ips={
+            "assigned": sum(len(each.assignments) for each in decided),
+            "unassigned": sum(len(each.unassigned) for each in decided),
+        },
+        egress_placements=keeper.placements,
         chassis=standing.chassis or 0,
         chassis_lagging=len(standing.lagging),
     )
@@ -117,6 +130,11 @@ def _families(reading: Reading) -> Iterator[GaugeMetricFamily | CounterMetricFam
     for outcome, number in reading.lookups.items():
         lookups.add_metric((outcome,), number)
     yield lookups
+    yield _by(
+        "ovnk_egress_nodes", "Nodes by whether they may hold egress IPs, or why not.", "state", reading.egress_nodes
+    )
+    yield _by("ovnk_egress_ips", "Addresses of EgressIPs on a node, and on none.", "state", reading.egress_ips)
+    yield CounterMetricFamily("ovnk_egress_ip_placements", "Egress IPs that came to a node.", reading.egress_placements)
     yield CounterMetricFamily("ovnk_drift_repairs", "Foreign changes of our rows undone.", reading.repairs)
     for name, text, value in (
         ("ovnk_writer", "Whether this server writes the northbound.", float(reading.is_writer)),

@@ -13,9 +13,26 @@ PACKAGE = "ovnk_api.v1"
 Pace = Literal["call", "batch", "stream"]
 """Which limit of time: ``limits.call_s``, ``limits.batch_s``, or none."""
 
-_BATCH = ("ObjectService/Apply", "ObjectService/Delete", "TraceService/Diff", "NorthboundService/WaitRevision")
+_BATCH = (
+    "ObjectService/Apply",
+    "ObjectService/Delete",
+    "TraceService/Diff",
+    "NorthboundService/WaitRevision",
+    "EgressIPService/DrainNode",
+)
 _LARGE = ("ObjectService/Apply", "SyncService/Sync")
-_CHANGES = ("ObjectService/Apply", "ObjectService/Delete", "SyncService/Sync", "DnsService/PushAnswers")
+_CHANGES = (
+    "ObjectService/Apply",
+    "ObjectService/Delete",
+    "SyncService/Sync",
+    "DnsService/PushAnswers",
+    "CertificateService/SignCertificate",
+    "CertificateService/RotateAuthority",
+    "EgressIPService/Rebalance",
+    "EgressIPService/ReportReachability",
+    "EgressIPService/DrainNode",
+    "EgressIPService/UndrainNode",
+)
 _JUDGING = ("SyncService/Sync",)
 _OPEN = ("grpc.health.v1.", "grpc.reflection.")
 _FOR_EVERYBODY = (*_OPEN, f"{PACKAGE}.InfoService/")

@@ -90,6 +90,34 @@ class DnsSettings(Value, frozen=True, kw_only=True):
     )
 
 
+class CertificateSettings(Value, frozen=True, kw_only=True):
+    """The authority of IPsec certificates."""
+
+    folder: Annotated[
+        str, _says("Folder of the IPsec authority's keys (0700) and what it signed; empty: nothing is signed here.")
+    ] = ""
+
+
+class EgressIPSettings(Value, frozen=True, kw_only=True):
+    """Which nodes are fit for egress IPs, and how evenly they hold them."""
+
+    probe_timeout_s: Annotated[
+        Annotated[float, Meta(ge=0, le=60)],
+        _says("How long a node may take to answer in a round; 0: none is asked; all answer unless reported."),
+    ] = 1.0
+    probe_interval_s: Annotated[
+        Annotated[float, Meta(ge=0.1, le=3_600)], _says("From the end of one round to the next.")
+    ] = 5.0
+    probe_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)],
+        _says("Port of a gRPC health service on management addresses, without TLS; 0: any answer at TCP port 9."),
+    ] = 0
+    rebalance: Annotated[
+        Literal["manual", "automatic"],
+        _says("manual: what has a place stays; automatic: loads are evened after every change, with few moves."),
+    ] = "manual"
+
+
 class LimitSettings(Value, frozen=True, kw_only=True):
     """What one server takes."""
 
@@ -165,6 +193,8 @@ class ServerSettings(Value, frozen=True, kw_only=True):
     southbound: DatabaseSettings = DatabaseSettings()
     etcd: EtcdSettings = EtcdSettings()
     dns: DnsSettings = DnsSettings()
+    certificates: CertificateSettings = CertificateSettings()
+    egress_ip: EgressIPSettings = EgressIPSettings()
     limits: LimitSettings = LimitSettings()
     keepalive: KeepaliveSettings = KeepaliveSettings()
     log: LogSettings = LogSettings()

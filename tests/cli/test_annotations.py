@@ -32,6 +32,17 @@ def test_annotations_of_files(tmp_path: Path) -> None:
     assert ["node/node-1", "(vxlan", "port)", "9898"] in map(str.split, lines)
 
 
+def test_nodes_are_told_which_egress_ips_they_hold() -> None:
+    nodes = ovnk("annotations", "-f", "examples/shop", "-o", "json").json("annotations")["nodes"]
+    assert {each["name"]: each["egressIPs"] for each in nodes} == {
+        "worker-1": ["192.0.2.101"],
+        "worker-2": ["192.0.2.102"],
+        "worker-3": [],
+    }
+    lines = ovnk("annotations", "-f", "examples/shop").out.splitlines()
+    assert ["node/worker-1", "(egress", "ip)", "192.0.2.101"] in map(str.split, lines)
+
+
 def test_a_refused_object_shows_in_the_status(tmp_path: Path) -> None:
     ran = ovnk("annotations", "-f", write(tmp_path, *landscape(4789)), "-o", "json")
     assert ran.code == 1

@@ -207,7 +207,7 @@ def test_lint_finds_names_and_exits_with_one(lab: Lab) -> None:
 def test_lint_by_severity(lab: Lab) -> None:
     assert {line.split()[0] for line in lab.ask("lint", "--severity", "warning").out.splitlines()[1:]} == {"warning"}
     clean = ovnk("lint", "-f", lab.cluster)
-    assert (clean.code, clean.out.splitlines()) == (0, ["SEVERITY  CODE  FIREWALL  RULE  FINDING"])
+    assert (clean.code, clean.out.splitlines()) == (0, ["SEVERITY  CODE  OBJECT  RULE  FINDING"])
     assert ovnk("lint", "-f", lab.firewall, "--severity", "error").code == 0
 
 

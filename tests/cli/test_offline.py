@@ -156,7 +156,7 @@ def test_validate_reports_everything_at_once(tmp_path: Path) -> None:
     assert [each["name"] for each in document["refused"]] == ["broken"]
     assert document["refused"][0]["errors"][0]["path"] == "spec.ingress[0].from[0].ipBlock.cidr"
     assert document["unknown"] == [{"kind": "v1 ConfigMap", "count": 1}]
-    assert document["objects"] == 27
+    assert document["objects"] == 33
 
 
 def test_kinds_that_are_not_built_make_an_answer_incomplete(tmp_path: Path) -> None:

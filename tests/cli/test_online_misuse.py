@@ -124,7 +124,7 @@ def test_kinds_to_complete_are_the_kinds_there_are() -> None:
         ("ovnk get nodes worker-", ["worker-1", "worker-2", "worker-3"]),
         ("ovnk get -n shop pod/w", ["pod/web-1", "pod/web-2"]),
         ("ovnk describe ef -n shop ", ["default"]),
-        ("ovnk get -n ", ["monitoring", "payments", "shop"]),
+        ("ovnk get -n ", ["ledger", "monitoring", "payments", "shop"]),
         ("ovnk delete sofas ", []),
     ],
 )

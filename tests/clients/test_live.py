@@ -54,7 +54,15 @@ async def test_objects_there_and_back(client: Client) -> None:
     applied = await client.apply_and_wait(manifests(), stage="programmed")
     assert {each.outcome for each in applied.results} == {Outcome.OUTCOME_CREATED}
     listed = [each async for page in client.list("pods", page_size=2) for each in page.objects]
-    assert [each.pod.metadata.name for each in listed] == ["prometheus", "gateway", "cart", "db", "web-1", "web-2"]
+    assert [each.pod.metadata.name for each in listed] == [
+        "bank-router",
+        "prometheus",
+        "gateway",
+        "cart",
+        "db",
+        "web-1",
+        "web-2",
+    ]
     found = await client.get("ns", "shop")
     again = await client.apply(found)
     assert again.results[0].outcome == Outcome.OUTCOME_UNCHANGED

@@ -84,6 +84,7 @@ def _secured(folder: Path) -> tuple[list[str], dict[str, str]]:
     address = f"127.0.0.1:{free_ports(1)[0]}"
     flags = {"listen": f"tcp:{address}", "tls-cert": server.certificate, "tls-key": server.key}
     flags |= {"tls-client-ca": authority.file, "authorisation": str(folder / "rules.toml")}
+    flags |= {"certificates-folder": str(folder / "ca")}
     known = {"address": address, "ca": authority.file, "cert": reader.certificate, "key": reader.key}
     known |= {"strangerCert": stranger.certificate, "strangerKey": stranger.key}
     return [word for flag, value in flags.items() for word in (f"--{flag}", value)], known
@@ -103,7 +104,7 @@ def test_it_works_with_the_service() -> None:
             TEST_TLS=json.dumps(known),
             TEST_README=str(folder / "readme.ts"),
         )
-    assert _passed(report) >= 16
+    assert _passed(report) >= 17
 
 
 def test_the_readme_names_what_is_there() -> None:

@@ -64,6 +64,18 @@ def network(spec: Raw | None = None, name: str = "cluster") -> Raw:
     return _object("config.openshift.io/v1", "Network", name, spec=spec or {})
 
 
+def network_attachment(name: str = "router", namespace: str = "shop", **ip: Any) -> Raw:
+    """An egress router's, of the addresses of 15.12.1."""
+    given = {"addresses": ["192.168.12.99/24"], "destinations": ["192.168.12.91/32"], "gateway": "192.168.12.1"} | ip
+    config = json.dumps({"cniVersion": "0.4.0", "type": "egress-router", "name": name, "ip": given})
+    return {
+        "apiVersion": "k8s.cni.cncf.io/v1",
+        "kind": "NetworkAttachmentDefinition",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"config": config},
+    }
+
+
 def network_operator(spec: Raw | None = None, name: str = "cluster") -> Raw:
     return _object("operator.openshift.io/v1", "Network", name, spec=spec or {})
 

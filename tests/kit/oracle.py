@@ -7,10 +7,12 @@ that ovn-trace carries, ``where_it_should_end`` says which port an allowed packe
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+from uuid import UUID
 
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.services.endpoints import Target
@@ -24,13 +26,14 @@ from ovnk_core.nb.match_parse import parse
 from ovnk_core.nb.row import RowId
 from ovnk_core.nb.tables import TABLES
 from ovnk_core.northbound.native import NativeNorthbound
-from ovnk_core.reconcile.columns import mirrored
+from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
 from ovnk_core.reconcile.diff import Desired, Difference, full
 from ovnk_core.terms.address import Address, mac_of
 from ovnk_core.topology.gateway import MASQUERADE_HOST
 from ovnk_core.topology.place import NODE_PLACE, NodePlace
-from ovnk_core.trace.balance import Meeting
-from ovnk_core.trace.question import Question
+from ovnk_core.trace.balance import Meeting, chosen_end
+from ovnk_core.trace.entering import way_after
+from ovnk_core.trace.question import Egress, Question
 from ovnk_core.trace.scene import Ends, Scene
 from ovnk_core.trace.way import find_way
 from tests.kit.ovn import Central
@@ -118,7 +121,7 @@ class Laboratory:
         northbound = NativeNorthbound(self.central.nb)
         await northbound.connect(mirrored())
         try:
-            actual = {table: northbound.rows(table) for table in TABLES}
+            actual = {table: northbound.rows(table) for table in (*TABLES, GLOBAL_TABLE)}
             difference = full(Desired(cluster.engine, northbound.schema), actual)
             if difference.operations:
                 await northbound.transact(difference.operations)
@@ -137,14 +140,14 @@ class Laboratory:
         return [warning for trace in self.traces.values() for warning in trace.warnings()]
 
     def southbound_flows(self) -> set[FlowRow]:
-        """northd's logical flows in the stages we claim, one per datapath.
+        """northd's logical flows in the stages we claim, one per datapath. Groups of next hops get our numbers.
 
         Groups may name datapaths that are gone: ovsdb-server 3.1 can leave a weak reference to a deleted row behind.
         """
         wanted = {
             "Datapath_Binding": ["_uuid", "external_ids"],
             "Logical_DP_Group": ["_uuid", "datapaths"],
-            "Logical_Flow": ["logical_datapath", "logical_dp_group", "priority", "match", "external_ids"],
+            "Logical_Flow": ["logical_datapath", "logical_dp_group", "priority", "match", "actions", "external_ids"],
         }
         queries = [{"op": "select", "table": table, "where": [], "columns": names} for table, names in wanted.items()]
         with self.central.southbound.wire() as wire:
@@ -155,7 +158,7 @@ class Laboratory:
         groups = {row["_uuid"][1]: _uuids(row["datapaths"]) for row in dp_groups}
         found: set[FlowRow] = set()
         parsed: dict[str, Match] = {}
-        for row in rows:
+        for row in self._renumbered(rows):
             stage = _map(row["external_ids"]).get("stage-name", "")
             if stage not in STAGES:
                 continue
@@ -164,6 +167,22 @@ class Laboratory:
             on += [each for group in _uuids(row["logical_dp_group"]) for each in groups[group]]
             found.update((datapaths[each], stage, row["priority"], match) for each in on if each in datapaths)
         return found
+
+    def _renumbered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """northd counts groups of next hops out; ours are named after their policies, which priority and match tell."""
+        with self.central.northbound.wire() as wire:
+            policies = wire.select("Logical_Router_Policy", columns=["_uuid", "priority", "match"])
+        ours = {(each["priority"], each["match"]): UUID(each["_uuid"][1]).int for each in policies}
+        drawn = {
+            found[1]: ours[row["priority"], row["match"]]
+            for row in rows
+            if (found := re.match(r"reg8\[0\.\.15\] = (\d+); reg8\[16\.\.31\] = select\(", row["actions"]))
+        }
+        group = re.compile(r"reg8\[0\.\.15\] == (\d+) && ")
+        return [
+            {**row, "match": group.sub(lambda found: f"reg8[0..15] == {drawn.get(found[1], 0)} && ", row["match"])}
+            for row in rows
+        ]
 
 
 def our_flows(table: FlowTable) -> Iterator[FlowRow]:
@@ -216,7 +235,9 @@ def _written(question: Question, ends: Ends, start: Start) -> tuple[str, str]:
         parts.append("icmp4.type == 8" if family == 4 else "icmp6.type == 128")
         parts.append(f"icmp{family}.code == 0")
     else:
-        client, server = f"{question.protocol}.src == {CLIENT_PORT}", f"{question.protocol}.dst == {question.port}"
+        sides = ("dst", "src") if question.state == "reply" else ("src", "dst")
+        client, server = (f"{question.protocol}.{side} == {{}}" for side in sides)
+        client, server = client.format(CLIENT_PORT), server.format(question.port)
         parts += [client, server]
     return start.datapath, " && ".join(parts)
 
@@ -231,8 +252,18 @@ def balanced_microflow(scene: Scene, question: Question, meeting: Meeting) -> tu
     return _written(question, before, start)
 
 
-def balanced_end(scene: Scene, meeting: Meeting, target: Target) -> tuple[str, str]:
-    """(port, type) that a packet comes out of after ``target`` was chosen for it."""
+def balanced_end(scene: Scene, meeting: Meeting, target: Target) -> set[tuple[str, str]]:
+    """(port, type) that a packet may come out of after ``target`` was chosen for it."""
+    if meeting.side == "switch" and (egress := way_after(scene, meeting, chosen_end(scene, meeting, target)).egress):
+        return _exits(scene, egress)
+    return {_balanced_end(scene, meeting, target)}
+
+
+def _exits(scene: Scene, egress: Egress) -> set[tuple[str, str]]:
+    return {(scene.places[each.node].localnet, "localnet") for each in egress.candidates}
+
+
+def _balanced_end(scene: Scene, meeting: Meeting, target: Target) -> tuple[str, str]:
     place, end = meeting.place, scene.end_of_address(target.address, meeting.place.name)
     if end.endpoint is not None:
         return naming.pod_port_name(end.endpoint.key), ""
@@ -298,8 +329,15 @@ def enters_ovn(scene: Scene, question: Question) -> bool:
     return ends.source.kind in ("pod", "node", "windows") or scene.places[ends.target.node].has_gateway
 
 
+def where_it_may_end(scene: Scene, question: Question) -> set[tuple[str, str]]:
+    """The same; several where each connection draws one of several egress IPs."""
+    egress = find_way(scene, scene.ends(question), question).egress
+    return _exits(scene, egress) if egress is not None else {where_it_should_end(scene, question)}
+
+
 def where_it_should_end(scene: Scene, question: Question) -> tuple[str, str]:
-    """(port, type) that an allowed packet comes out of: a pod's, a node's, or the localnet port of its gateway."""
+    """(port, type) that an allowed packet comes out of, egress IPs apart: a pod's, a node's, or its gateway's localnet
+    port."""
     ends = scene.ends(question)
     source, target = ends.source, ends.target
     if target.endpoint is not None:

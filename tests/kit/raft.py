@@ -153,9 +153,13 @@ class RaftCluster:
         for member in self.members:
             if not member.daemon.is_alive:
                 member.start()
-        leader = self.leader()
-        reference = leader.status().get("Server ID", "").split()[0]
-        settle(self.members, lambda each: each is leader or each.status().get("Leader") == reference)
+        # Whoever leads first may lose the next election: a member that was away begins one of its own.
+        settle(self.members[:1], lambda first: self._has_one_leader())
+
+    def _has_one_leader(self) -> bool:
+        found = [member.status() for member in self.members]
+        leaders = {each["Server ID"].split()[0] for each in found if each.get("Role") == "leader"}
+        return len(leaders) == 1 and {each.get("Leader") for each in found} == {"self", *leaders}
 
     def __enter__(self) -> Self:
         try:

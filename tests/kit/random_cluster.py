@@ -3,7 +3,7 @@
 ``RandomCluster(seed)`` holds the manifests by reference; ``mutate`` makes one random edit, applies it to its own
 manifests and returns it. Pods come scheduled, unscheduled, completed, on the host network, on nodes that do not exist
 and in namespaces that nobody declares; nodes with and without annotations, gateways and second addresses. One cluster
-in four that has IPv4 is hybrid: the node ``WINDOWS`` is a Windows node.
+in four that has IPv4 is hybrid: the node ``WINDOWS`` is a Windows node. One in five has IPsec; nodes differ in MTU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 
 from ovnk_core.model.decision import DnsDecision
+from ovnk_core.model.egress_ip import NodeHealth
 from ovnk_core.terms.name import ObjectRef
+from tests.kit.random_egress_ip import EgressIPMaker
 from tests.kit.random_firewall import DNS_NAMES, FirewallMaker
 from tests.kit.random_policy import (
     NAMESPACE_LABELS,
@@ -30,6 +32,7 @@ from tests.kit.random_policy import (
     PolicyMaker,
     random_labels,
 )
+from tests.kit.random_router import RouterMaker
 from tests.kit.random_service import ServiceMaker, Surroundings
 
 Families = Literal["v4", "v6", "dual"]
@@ -45,11 +48,14 @@ OVN = "k8s.ovn.org/"
 
 
 class Edit(NamedTuple):
-    """One step of a walk: manifests to put, references to delete, and DNS names whose answers changed."""
+    """One step of a walk: manifests to put, references to delete, DNS names whose answers changed, and what was heard
+    of nodes. ``is_programmed``: after it, the northbound confirms that withdrawn egress IPs are gone."""
 
     put: tuple[Manifest, ...] = ()
     delete: tuple[ObjectRef, ...] = ()
     dns: Mapping[str, DnsDecision | None] = {}
+    health: Mapping[str, NodeHealth] = {}
+    is_programmed: bool = False
 
 
 def ref_of(manifest: Manifest) -> ObjectRef:
@@ -62,6 +68,7 @@ def ref_of(manifest: Manifest) -> ObjectRef:
 class RandomCluster:
     """``families`` None: drawn from the seed. ``has_oddities`` False leaves out nodes without a gateway and the like.
 
+    ``has_egress_routers``: not where OVN is asked, which does not see a pod's second interface.
     ``is_pinned``: nodes and pods carry their subnets, ids and addresses, so that nothing is left to be decided.
     """
 
@@ -73,6 +80,8 @@ class RandomCluster:
         pods: tuple[int, int] = (5, 60),
         policies: tuple[int, int] = (0, 25),
         services: tuple[int, int] = (0, 6),
+        has_egress_ips: bool = True,
+        has_egress_routers: bool = False,
         has_oddities: bool = True,
         is_pinned: bool = False,
     ) -> None:
@@ -80,13 +89,17 @@ class RandomCluster:
         drawn: Families = self.rng.choice(FAMILIES) if families is None else families
         self.families = drawn
         self.is_hybrid = seed % 4 == 1 and drawn != "v6" and not is_pinned
+        self.has_ipsec = seed % 5 == 2 and not is_pinned
         self.objects: dict[ObjectRef, Manifest] = {}
         self.graveyard: list[Manifest] = []
         self._made = 0
+        self.has_egress_ips = has_egress_ips
+        self.egress_ip_maker = EgressIPMaker(seed, lambda: self.numbers, is_pinned=is_pinned)
+        self.router_maker = RouterMaker(seed, lambda: self.numbers) if has_egress_routers else None
         self.policy_maker = PolicyMaker(self.rng, NAMESPACES, self.interesting_address)
         rng = self.rng
         self._put(self.network())
-        if self.is_hybrid:
+        if self.is_hybrid or self.has_ipsec:
             self._put(self.operator())
         for name in rng.sample(NODES, rng.randint(1, 4)):
             self._put(self.node(name))
@@ -108,6 +121,11 @@ class RandomCluster:
         for _ in range(rng.randint(*services)):
             for made in self._service_with_backends(self._fresh("svc")):
                 self._put(made)
+        for _ in range(self.egress_ip_maker.rng.randint(0, 4) if has_egress_ips else 0):
+            self._put(self.egress_ip_maker.egress_ip())
+        if self.router_maker is not None:
+            for _ in range(3):
+                self._put(self.router_maker.definition(self._namespaces))
 
     # ------------------------------------------------------------------ the cluster
 
@@ -160,7 +178,9 @@ class RandomCluster:
         return _manifest("config.openshift.io/v1", "Network", "cluster", spec=spec)
 
     def operator(self) -> Manifest:
-        spec = {"defaultNetwork": {"ovnKubernetesConfig": {"hybridOverlayConfig": {"hybridClusterNetwork": [HYBRID]}}}}
+        config: dict[str, Any] = {"hybridOverlayConfig": {"hybridClusterNetwork": [HYBRID]}} if self.is_hybrid else {}
+        config |= {"ipsecConfig": {}} if self.has_ipsec else {}
+        spec = {"defaultNetwork": {"ovnKubernetesConfig": config}}
         return _manifest("operator.openshift.io/v1", "Network", "cluster", spec=spec)
 
     def node_addresses(self, name: str) -> list[str]:
@@ -188,6 +208,10 @@ class RandomCluster:
         if self.is_hybrid and name == WINDOWS:
             made["metadata"]["labels"]["kubernetes.io/os"] = "windows"
         made["metadata"]["annotations"] = {f"{OVN}{key}": value for key, value in notes.items()}
+        if mtu := (None, "9000", "1600")[(self.seed + NODES.index(name)) % 3]:
+            made["metadata"]["annotations"]["ovnk.dev/node-mtu"] = mtu
+        if self.has_egress_ips:
+            self.egress_ip_maker.mark(made)
         return made
 
     def _gateway(self, name: str, addresses: list[str]) -> dict[str, Any]:
@@ -239,6 +263,8 @@ class RandomCluster:
             # Often not its own: of another subnet, or held (now or before) by another pod.
             made["status"]["podIPs"] = [{"ip": self.pod_address(family)} for family in self.numbers]
             made["metadata"]["creationTimestamp"] = f"2024-01-0{rng.randint(1, 4)}T00:00:00Z"
+        if self.router_maker is not None and self.router_maker.chance(0.25):
+            self.router_maker.attach(made)
         return made
 
     def _container(self, at: int) -> Manifest:
@@ -317,6 +343,10 @@ class RandomCluster:
             self._again,
         )
         edit = self.rng.choice(kinds)()
+        if self.has_egress_ips:
+            edit = self._egress(edit)
+        if self.router_maker is not None:
+            edit = self._routers(edit, self.router_maker)
         for ref in edit.delete:
             self.graveyard.append(self.objects.pop(ref))
         for manifest in edit.put:
@@ -325,6 +355,36 @@ class RandomCluster:
             self.dns.pop(name, None)
             if decision is not None:
                 self.dns[name] = decision
+        return edit
+
+    def _egress(self, edit: Edit) -> Edit:
+        """Now and then something about egress IPs instead, and most of the time the northbound keeps up."""
+        maker = self.egress_ip_maker
+        nodes = sorted(ref.name for ref in self.objects if ref.kind == "Node")
+        if maker.chance(0.06):
+            edit = Edit(put=(maker.egress_ip(),))
+        elif maker.chance(0.02):
+            refs = sorted(ref for ref in self.objects if ref.kind == "EgressIP")
+            edit = Edit(delete=(maker.rng.choice(refs),)) if refs else edit
+        elif nodes and maker.chance(0.05):
+            node = copy.deepcopy(self.objects[ObjectRef("Node", "", maker.rng.choice(nodes))])
+            maker.mark(node)
+            edit = Edit(put=(node,))
+        if nodes and maker.chance(0.08) and not self.is_pinned:
+            edit = edit._replace(health={maker.rng.choice(nodes): maker.health()})
+        return edit._replace(is_programmed=maker.chance(0.6) and not self.is_pinned)
+
+    def _routers(self, edit: Edit, maker: RouterMaker) -> Edit:
+        """Now and then something about egress routers instead."""
+        definitions, pods = (
+            sorted(ref for ref in self.objects if ref.kind == kind) for kind in ("NetworkAttachmentDefinition", "Pod")
+        )
+        if maker.chance(0.08):
+            edit = Edit(put=(maker.definition(self._namespaces),))
+        elif definitions and maker.chance(0.04):
+            edit = Edit(delete=(maker.rng.choice(definitions),))
+        elif pods and maker.chance(0.1):
+            edit = Edit(put=(maker.attach(copy.deepcopy(self.objects[maker.rng.choice(pods)])),))
         return edit
 
     def reconfigure(self) -> Edit:

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,9 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 from ovnk_api.v1 import (
+    certificate_service_pb2_grpc,
     dns_service_pb2_grpc,
+    egress_ip_service_pb2_grpc,
     event_service_pb2_grpc,
     meta_pb2,
     northbound_service_pb2_grpc,
@@ -33,7 +36,9 @@ from ovnk_api.v1 import (
 )
 from ovnk_server.access import Policy, Verb
 from ovnk_server.interceptor import Gate
+from ovnk_server.services.certificate import CertificateService
 from ovnk_server.services.dns import DnsService
+from ovnk_server.services.egress_ip import EgressIPService
 from ovnk_server.services.event import EventService
 from ovnk_server.services.northbound import NorthboundService
 from ovnk_server.services.object import ObjectService
@@ -101,6 +106,8 @@ class Api(NamedTuple):
     trace: Any
     dns: Any
     outputs: Any
+    egress_ips: Any
+    certificates: Any
     gate: Gate
 
     def ruled(self, policy: Policy) -> None:
@@ -112,7 +119,7 @@ class Api(NamedTuple):
 class Stand:
     """One server of a store and a northbound."""
 
-    def __init__(self, keeper: Keeper, exit: AsyncExitStack) -> None:
+    def __init__(self, keeper: Keeper, exit: AsyncExitStack, certificates: CertificateService) -> None:
         self.keeper, self._exit = keeper, exit
         self._folder = Path(tempfile.mkdtemp(prefix="ovnk"))
         self._exit.callback(shutil.rmtree, self._folder)
@@ -125,6 +132,8 @@ class Stand:
             (trace_service_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(keeper)),
             (dns_service_pb2_grpc.add_DnsServiceServicer_to_server, DnsService(keeper)),
             (output_service_pb2_grpc.add_OutputServiceServicer_to_server, OutputService(keeper)),
+            (egress_ip_service_pb2_grpc.add_EgressIPServiceServicer_to_server, EgressIPService(keeper)),
+            (certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server, certificates),
         )
 
     async def caller(self, identity: str = "local", policy: Policy | None = None) -> Api:
@@ -151,6 +160,8 @@ class Stand:
             trace=trace_service_pb2_grpc.TraceServiceStub(channel),
             dns=dns_service_pb2_grpc.DnsServiceStub(channel),
             outputs=output_service_pb2_grpc.OutputServiceStub(channel),
+            egress_ips=egress_ip_service_pb2_grpc.EgressIPServiceStub(channel),
+            certificates=certificate_service_pb2_grpc.CertificateServiceStub(channel),
             gate=gate,
         )
 
@@ -162,8 +173,11 @@ async def served(
     northbound: MemoryDatabase | None = None,
     settings: KeeperSettings | None = None,
     southbound: Any = None,
+    folder: str = "",
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> AsyncIterator[Stand]:
-    """A server; of two on the same databases the first has the turn."""
+    """A server; of two on the same databases the first has the turn. ``folder``: of certificates, by the clock
+    ``now``."""
     async with AsyncExitStack() as exit:
         keeper = Keeper(
             MemoryNorthbound(database=northbound or MemoryDatabase()),
@@ -172,7 +186,7 @@ async def served(
             southbound=southbound,
         )
         await exit.enter_async_context(keeper)
-        yield Stand(keeper, exit)
+        yield Stand(keeper, exit, CertificateService(keeper, folder, now))
 
 
 # ------------------------------------------------------------------------------------------- requests

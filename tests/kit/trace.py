@@ -220,12 +220,16 @@ class TraceDaemon:
         self.stop()
 
 
-def trace_once(sb: str, directory: str | Path, packet: tuple[str, str], *, lb_dst: str) -> TraceResult:
-    """One new connection, (datapath, microflow), that every load balancer it meets sends to ``lb_dst``.
+def trace_once(
+    sb: str, directory: str | Path, packet: tuple[str, str], *, lb_dst: str = "", select_id: int = 0
+) -> TraceResult:
+    """One new connection, (datapath, microflow), that every load balancer it meets sends to ``lb_dst``, and that draws
+    the next hop ``select_id`` (from 1) of a router policy with several.
 
     A process for one trace: a daemon takes the choice when it starts only. Raises TraceError.
     """
     options = [f"--ct={NEW}"] * CT_ENTRIES_ONCE + ([f"--lb-dst={lb_dst}"] if lb_dst else [])
+    options += [f"--select-id={select_id}"] if select_id else []
     done = subprocess.run(
         [program("ovn-trace"), f"--db={sb}", "--detailed", *options, *packet],
         env=environment(Path(directory)),

@@ -28,15 +28,17 @@ class Walker:
         self.table = FlowTable(self.cluster.engine, check=check)
 
     def apply(self, edit: Edit) -> tuple[Delta, ...]:
-        """The deltas of one edit: that of its objects, and that of what DNS names stand for if it has any."""
+        """The deltas of one edit: that of its objects, and of whatever else it has."""
         loaded = parse_objects(edit.put)
-        delta = self.cluster.apply(loaded.items, edit.delete, loaded.refused).delta
-        self.table.advance(delta)
-        if not edit.dns:
-            return (delta,)
-        answered = self.cluster.decide_dns(edit.dns).delta
-        self.table.advance(answered)
-        return delta, answered
+        steps = [lambda: self.cluster.apply(loaded.items, edit.delete, loaded.refused)]
+        steps += [lambda: self.cluster.decide_dns(edit.dns)] if edit.dns else []
+        steps += [lambda: self.cluster.report(edit.health)] if edit.health else []
+        steps += [lambda: self.cluster.withdrawn(self.cluster.leaving)] if edit.is_programmed else []
+        deltas: list[Delta] = []
+        for step in steps:
+            deltas.append(step().delta)
+            self.table.advance(deltas[-1])
+        return tuple(deltas)
 
     def verify(self) -> None:
         """Both engines against twins built from their inputs. Raises Divergence."""

@@ -18,6 +18,7 @@ from ovnk_core.nb.match import Match, text
 from ovnk_core.nb.match_parse import parse
 from ovnk_core.topology.place import Settings
 from tests.kit.balanced import BalancedServices
+from tests.kit.egress_ips import EgressIPs
 from tests.kit.oracle import FlowRow, Laboratory, our_flows
 from tests.kit.questions import cluster_of, load, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster
@@ -67,6 +68,20 @@ def test_same_flows_with_services(laboratory: Laboratory, seed: int) -> None:
             services.edit(table.advance)
 
 
+@pytest.mark.parametrize("seed", range(2400, 2400 + scaled(6)))
+def test_same_flows_with_egress_ips(laboratory: Laboratory, seed: int) -> None:
+    """Reroutes to one and to several gateways, translations and marks, along a few edits."""
+    made = RandomCluster(seed, FAMILIES[seed % 3], pods=(5, 25), policies=(0, 3))
+    cluster = cluster_of(made.manifests())
+    egress_ips = EgressIPs(cluster, made.of_kind("Node"), seed)
+    table = FlowTable(cluster.engine)
+    for burst, _ in enumerate(egress_ips.fail_over(table.advance)):
+        laboratory.show(cluster, states=())
+        differences = _differences(cluster, table, laboratory)
+        assert not differences, f"seed {seed}, burst {burst}:\n" + "\n".join(differences[:20])
+        cluster.engine.verify()
+
+
 def test_no_match_of_ours_fails_to_parse(laboratory: Laboratory) -> None:
     """northd copies a malformed match silently; ovn-trace, which parses every flow at start, would warn.
 
@@ -77,6 +92,7 @@ def test_no_match_of_ours_fails_to_parse(laboratory: Laboratory) -> None:
         for has_variables in (True, False):
             cluster = cluster_of(made.manifests(), settings=Settings(has_template_variables=has_variables))
             BalancedServices(cluster.engine, 2200)
+            EgressIPs(cluster, made.of_kind("Node"), 2200)
             laboratory.show(cluster, states=("new",))
             warnings = [each for each in laboratory.parse_warnings() if "^NODEIP_IPv" not in each or not has_variables]
             assert warnings == [], family

@@ -84,12 +84,14 @@ def _check(laboratory: Laboratory, scene: Scene, question: Question, meeting: Me
             continue
         done.add(target.address)
         trace = trace_once(sb, directory, packet, lb_dst=lb_dst(meeting, target))
-        passes = balanced_end(scene, meeting, target) in trace.outputs
+        passes = bool(balanced_end(scene, meeting, target) & set(trace.outputs))
         if meeting.side == "gateway":
             assert ("force_snat" in trace.text) is not meeting.balanced.keeps_source, _story(
                 question, meeting, None, trace
             )
         ours = mine[target]
+        if ours.verdict == "mixed":
+            continue  # one of several egress IPs was drawn; ``test_egress_ip`` asks about each
         # The request for a neighbour that is nobody is flooded on its switch; it must not leave the cluster.
         is_nobody = scene.end_of_address(target.address, meeting.place.name).kind == "nobody"
         strays = bool(trace.left_by) if is_nobody else not passes and trace.is_allowed

@@ -25,7 +25,7 @@ from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.group import is_followed
 from ovnk_core.trace.question import Answer, ConnectionState, Question
 from ovnk_core.trace.scene import Scene
-from tests.kit.oracle import Laboratory, enters_ovn, microflow, where_it_should_end
+from tests.kit.oracle import Laboratory, enters_ovn, microflow, where_it_may_end
 from tests.kit.questions import Questioner, cluster_of, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster
 from tests.kit.trace import TraceResult
@@ -123,8 +123,10 @@ def _check(made: RandomCluster, scene: Scene, asked: Asked) -> None:
     if is_followed(scene.ends(asked.question)):
         _check_group(made, scene, asked)
         return
-    wanted = where_it_should_end(scene, asked.question)
-    passes = wanted in asked.trace.outputs
+    if asked.intent.verdict == asked.flows.verdict == "mixed":
+        return  # ovn-trace drew one of several egress IPs; ``test_egress_ip`` asks about each
+    wanted = where_it_may_end(scene, asked.question)
+    passes = bool(wanted & set(asked.trace.outputs))
     # A group's packet is flooded on its own switch, which is not modelled, and so is the request for a neighbour that
     # is nobody; what matters is that neither leaves the cluster.
     is_flooded = scene.ends(asked.question).target.kind in ("group", "nobody")
@@ -157,6 +159,10 @@ def _check_source(made: RandomCluster, scene: Scene, asked: Asked) -> None:
     named = [step.text.rpartition(" ")[2] for step in asked.flows.steps if step.stage == LR_OUT_SNAT]
     done = [argument for action, argument in asked.trace.nat if action == "ct_snat" and ".src=" in argument]
     translations = [argument.partition("=")[2] for argument in done]
+    egress = asked.intent.egress
+    if egress is not None and len(egress.candidates) > 1:
+        assert {each.source_ip for each in egress.candidates} == set(named)
+        named = [each for each in named if each in translations]
     if translations != named:
         folder = write_disagreement(made, scene, asked)
         raise AssertionError(f"seed {made.seed}: we say {named}, ovn-trace {translations}; see {folder}")

@@ -25,7 +25,7 @@ QUESTIONS = 300
 
 @pytest.mark.parametrize("seed", range(400, 400 + scaled(24)))
 def test_intent_and_flows_agree(seed: int) -> None:
-    made = RandomCluster(seed, FAMILIES[seed % 3])
+    made = RandomCluster(seed, FAMILIES[seed % 3], has_egress_routers=True)
     cluster = cluster_of(made.manifests(), dns=made.dns)
     questioner = Questioner(cluster, random.Random(seed))
     tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
@@ -38,7 +38,7 @@ def test_intent_and_flows_agree(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(430, 430 + scaled(10)))
 def test_answers_about_services_agree(seed: int, has_templates: bool) -> None:
     """Whether node ports are template variables or written out is not to be noticed."""
-    made = RandomCluster(seed, FAMILIES[seed % 3], services=(3, 9))
+    made = RandomCluster(seed, FAMILIES[seed % 3], services=(3, 9), has_egress_routers=True)
     cluster = cluster_of(made.manifests(), dns=made.dns, settings=Settings(has_template_variables=has_templates))
     questioner = Questioner(cluster, random.Random(seed))
     tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))
@@ -49,7 +49,7 @@ def test_answers_about_services_agree(seed: int, has_templates: bool) -> None:
 @pytest.mark.parametrize("seed", range(450, 450 + scaled(3)))
 def test_they_agree_along_a_walk(seed: int) -> None:
     """The flow table followed every delta; what it says is what a fresh reading of the objects says."""
-    made = RandomCluster(seed, pods=(5, 25), policies=(2, 12))
+    made = RandomCluster(seed, pods=(5, 25), policies=(2, 12), has_egress_routers=True)
     walker = Walker(made.manifests(), check=False)
     for _ in range(8):
         for _ in range(10):
@@ -62,7 +62,7 @@ def test_they_agree_along_a_walk(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(480, 480 + scaled(3)))
 def test_established_is_judged_as_new_and_replies_pass(seed: int) -> None:
-    made = RandomCluster(seed, FAMILIES[seed % 3], has_oddities=False)
+    made = RandomCluster(seed, FAMILIES[seed % 3], has_oddities=False, has_egress_routers=True)
     cluster = cluster_of(made.manifests(), dns=made.dns)
     questioner = Questioner(cluster, random.Random(seed))
     tracer = FlowTracer(questioner.scene, FlowTable(cluster.engine))

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("seed", range(scaled(8)))
 def test_every_step_equals_a_twin_from_scratch(seed: int) -> None:
-    made = RandomCluster(seed, pods=(0, 4), policies=(0, 3))
+    made = RandomCluster(seed, pods=(0, 4), policies=(0, 3), has_egress_routers=True)
     walker = Walker(made.manifests())
     for step in range(120):
         edit = made.reconfigure() if step % 37 == 36 else made.mutate()
@@ -37,7 +37,7 @@ def test_every_step_equals_a_twin_from_scratch(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(100, 100 + scaled(4)))
 def test_long_walks_of_large_clusters(seed: int) -> None:
-    made = RandomCluster(seed)
+    made = RandomCluster(seed, has_egress_routers=True)
     walker = Walker(made.manifests(), check=False)
     for step in range(200):
         walker.apply(made.mutate())
@@ -99,7 +99,7 @@ def test_how_edits_arrive_does_not_matter(seed: int, expand: Callable[[Sequence[
     """Objects carry their addresses here: left to be decided, who comes first may be given another one. Services may
     state the same address and port: which of them has it does not depend on who came first."""
     note = f"seed {seed}, {expand.__name__}"
-    made = RandomCluster(seed, pods=(3, 20), policies=(0, 8), is_pinned=True)
+    made = RandomCluster(seed, pods=(3, 20), policies=(0, 8), is_pinned=True, has_egress_routers=True)
     edits = [Edit(put=tuple(made.manifests())), *(made.mutate() for _ in range(40))]
     plain, expanded = Walker(), Walker()
     for edit in edits:
@@ -115,7 +115,7 @@ def test_how_edits_arrive_does_not_matter(seed: int, expand: Callable[[Sequence[
 @pytest.mark.parametrize("seed", range(250, 250 + scaled(4)))
 def test_a_walk_with_refused_policies_survives_a_restart(seed: int) -> None:
     """Which version of a refused policy is in force is a decision; with it a fresh start gives the same rows."""
-    made = RandomCluster(seed, pods=(3, 20), policies=(2, 8))
+    made = RandomCluster(seed, pods=(3, 20), policies=(2, 8), has_egress_routers=True)
     walker = Walker(made.manifests())
     for step in range(60):
         walker.apply(made.spoil() if step % 5 == 4 else made.mutate())
@@ -133,7 +133,7 @@ def test_hash_seeds_do_not_matter(seed: int) -> None:
     program = (
         "from tests.kit.random_cluster import RandomCluster\n"
         "from tests.kit.walk import Walker, digest\n"
-        f"made = RandomCluster({seed})\n"
+        f"made = RandomCluster({seed}, has_egress_routers=True)\n"
         "walker = Walker(made.manifests(), check=False)\n"
         "for _ in range(30): walker.apply(made.mutate())\n"
         "print(digest(walker))\n"

@@ -87,5 +87,5 @@ async def test_two_planes_on_two_servers(server: OvsdbServer) -> None:
             await two.wait(timeout_s=10)
             assert "NP:shop:late:Ingress:0" not in names(server, "ACL")
             assert names(other, "ACL").count("NP:shop:late:Ingress:0") == 1
-            assert len(one.list("Pod")) == 6
+            assert len(one.list("Pod")) == 7
             assert parse_objects([POLICY]).items

@@ -13,10 +13,12 @@ SERVICE = "svc:"
 """What the name of a Service as the end of a packet begins with."""
 TYPES = (
     "egressfirewalls",
+    "egressips",
     "endpoints",
     "endpointslices",
     "infrastructures",
     "namespaces",
+    "network-attachment-definitions",
     "networkpolicies",
     "networks",
     "networks.operator.openshift.io",
@@ -44,6 +46,10 @@ def resources(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 
 def namespaces(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in _names(ctx, "namespaces") if name.startswith(incomplete)]
+
+
+def nodes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in _names(ctx, "nodes") if name.startswith(incomplete)]
 
 
 def ends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -120,6 +120,8 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
     loaded = given.load()
     cluster = Cluster(settings=given.settings, decisions=decided)
     cluster.replace(loaded)
+    # Nothing is programmed here, so that nothing has to be confirmed.
+    cluster.withdrawn(cluster.leaving)
     if given.dns:
         cluster.decide_dns(given.stated())
     if not quiet:

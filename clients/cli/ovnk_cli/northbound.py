@@ -25,10 +25,10 @@ def recorded(address: str, driver: str, timeout_s: float) -> Decisions:
     """The decisions that a database remembers; nothing is written. Raises SouthError, or TimeoutError."""
     import anyio
 
-    from ovnk_core.control_plane import decisions_of
     from ovnk_core.nb.tables import TABLES
     from ovnk_core.reconcile.columns import GLOBAL_TABLE, mirrored
     from ovnk_core.reconcile.recall import recall
+    from ovnk_core.runtime.recorded import decisions_of
 
     async def read() -> Decisions:
         northbound = connect(address, driver)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ovnk_client.certificates import CertificateCalls
+from ovnk_client.egress_ips import EgressIPCalls
 from ovnk_client.outputs import OutputCalls
 from ovnk_client.progress import ProgressCalls
 from ovnk_client.questions import QuestionCalls
 
 
-class Client(ProgressCalls, QuestionCalls, OutputCalls):
+class Client(ProgressCalls, QuestionCalls, OutputCalls, EgressIPCalls, CertificateCalls):
     """One server.
 
         async with Client("unix:/run/ovnk/ovnk.sock") as client:

@@ -304,6 +304,32 @@ export class Client {
     return this.connection.ask(v1.DnsServiceService.pushAnswers, request, options, false);
   }
 
+  /** What nodes are to trust for IPsec. Ask at least once a month: a successor is trusted 90 days before it signs. */
+  authority(options: CallOptions = {}): Promise<v1.GetAuthorityResponse> {
+    return this.connection.ask(v1.CertificateServiceService.getAuthority, {}, options);
+  }
+
+  /** A certificate for a node's key. `signingRequest` is PKCS#10 in PEM. Throws Refused where it is not for the chassis
+   * of that node. */
+  signCertificate(
+    node: string,
+    signingRequest: string,
+    options: CallOptions = {},
+  ): Promise<v1.SignCertificateResponse> {
+    const request = { node, signingRequest, signerName: "network.openshift.io/signer", usages: ["ipsec tunnel"] };
+    return this.connection.ask(v1.CertificateServiceService.signCertificate, request, options);
+  }
+
+  /** How traffic is encrypted, and when certificates end. */
+  certificateStatus(options: CallOptions = {}): Promise<v1.GetCertificateStatusResponse> {
+    return this.connection.ask(v1.CertificateServiceService.getCertificateStatus, {}, options);
+  }
+
+  /** Makes the next authority. Not asked again after a failure: it may have been made. */
+  rotateAuthority(options: CallOptions = {}): Promise<v1.RotateAuthorityResponse> {
+    return this.connection.ask(v1.CertificateServiceService.rotateAuthority, {}, options, false);
+  }
+
   /** Versions, limits and kinds of the server. */
   info(options: CallOptions = {}): Promise<v1.GetInfoResponse> {
     return this.connection.ask(v1.InfoServiceService.getInfo, {}, options);

@@ -18,6 +18,7 @@ its Service does so as 169.254.169.5 (fd69::5), which every NetworkPolicy lets i
 from ovnk_core.features.room import Room
 from ovnk_core.features.services.endpoints import plain_endpoints, slice_endpoints
 from ovnk_core.features.services.rules import (
+    answering_pods,
     chassis_nodes,
     chassis_variables,
     hairpin,
@@ -35,6 +36,7 @@ ROOM = Room(
         chassis_nodes,
         chassis_variables,
         service_load_balancers,
+        answering_pods,
         hairpin,
     ),
 )

@@ -11,7 +11,7 @@ from typing import Literal
 
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, SetTable
-from ovnk_core.features.services.endpoints import SERVICE_BACKEND
+from ovnk_core.features.services.endpoints import SERVICE_BACKEND, candidates
 from ovnk_core.features.services.layout import Balancer, Front, Layout, Side, protocols_of, variable
 from ovnk_core.model.cluster import MASQUERADE, ClusterNetwork
 from ovnk_core.model.manifest import manifest_text, service_text
@@ -33,6 +33,7 @@ from ovnk_core.nb.tables import Acl, ChassisTemplateVar, LoadBalancer, RouterPol
 from ovnk_core.terms.address import FAMILIES, Family
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Transport
+from ovnk_core.topology.answering import ANSWERING, Answering
 from ovnk_core.topology.place import CLUSTER_NETWORK, NODE_PLACE, SETTINGS, NodePlace
 
 HAIRPIN_OFFSET = 5
@@ -162,6 +163,16 @@ def _load_balancer(service: Service, protocol: Transport, each: Balancer, record
         yield MEMBER.member(ColumnId(naming.lb_group_row(group), "load_balancer"), row)
     for side, node in each.nodes:
         yield MEMBER.member(ColumnId(_DATAPATHS[side](node), "load_balancer"), row)
+
+
+@rule(driver=SERVICE, reads=(SERVICE_BACKEND,), out=(ANSWERING,))
+def answering_pods(read: Reader, key: NamespacedName, service: Service) -> Iterable[Output]:
+    """A Service with externalTrafficPolicy Local -> who answers its clients, ready or not: connections outlive that."""
+    if service.external_policy != "Local" or not service.is_served:
+        return
+    for port in service.ports:
+        for each in candidates(port, read(SERVICE_BACKEND, key)):
+            yield ANSWERING.member(each.address, Answering(each.protocol, each.port))
 
 
 @rule(driver=CLUSTER_NETWORK, out=(ACLS, ROUTER_POLICIES, MEMBER))

@@ -12,8 +12,10 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 from ovnk_api.v1.cluster_pb2 import Infrastructure, Network, NetworkOperator
 from ovnk_api.v1.egress_firewall_pb2 import EgressFirewall
+from ovnk_api.v1.egress_ip_pb2 import EgressIP
 from ovnk_api.v1.meta_pb2 import ObjectReference
 from ovnk_api.v1.namespace_pb2 import Namespace
+from ovnk_api.v1.network_attachment_pb2 import NetworkAttachmentDefinition
 from ovnk_api.v1.network_policy_pb2 import NetworkPolicy
 from ovnk_api.v1.node_pb2 import Node
 from ovnk_api.v1.object_pb2 import Object
@@ -97,6 +99,14 @@ KINDS: tuple[Kind, ...] = (
     _kind(Service, "services", "svc", is_namespaced=True),
     _kind(EndpointSlice, "endpointslices.discovery.k8s.io", is_namespaced=True),
     _kind(Endpoints, "endpoints", "ep", is_namespaced=True),
+    _kind(EgressIP, "egressips.k8s.ovn.org", "eip", is_lenient=False),
+    _kind(
+        NetworkAttachmentDefinition,
+        "network-attachment-definitions.k8s.cni.cncf.io",
+        "net-attach-def",
+        "nad",
+        is_namespaced=True,
+    ),
 )
 """In the order of the fields of ``Object``. Of kinds that share a word the first has it."""
 

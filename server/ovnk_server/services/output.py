@@ -9,15 +9,19 @@ from typing import Any
 from ovnk_api.v1 import output_service_pb2 as pb
 from ovnk_api.v1 import output_service_pb2_grpc
 
+from ovnk_core.analysis.router_lint import platform_of, router_warnings
 from ovnk_core.errors import SchemaError
+from ovnk_core.features.egress_router.plan import RouterPlan
 from ovnk_core.ingest.text import show
 from ovnk_core.keeper.keeper import Keeper
+from ovnk_core.runtime.asking import ROUTER_KIND
 from ovnk_core.runtime.broadcast import Event
-from ovnk_core.terms.name import ObjectRef
+from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.topology.annotations import TOLD, Told
 from ovnk_server import access
 from ovnk_server.access import Verb
 from ovnk_server.convert import page_size, reference
+from ovnk_server.convert_router import DEFINITION, SPOKEN_OF, router_plan
 
 Wanted = Callable[[ObjectRef], bool]
 
@@ -35,8 +39,11 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
         # A name is a place to go on at, whatever became of the others meanwhile; Node comes before Pod.
         rest = (ref for ref in refs if is_wanted(ref) and _token(ref) > request.page_token)
         page = [ref for ref, _ in zip(rest, range(limit + 1), strict=False)]
+        sees = access.caller().visible("list")
+        outputs = [_output(ref, plane.told(ref.kind)[ref.key], sees) for ref in page[:limit]]
+        self._add_routers(outputs)
         return pb.ListOutputsResponse(
-            outputs=[_output(ref, plane.told(ref.kind)[ref.key]) for ref in page[:limit]],
+            outputs=outputs,
             next_page_token=_token(page[limit - 1]) if len(page) > limit else "",
             revision=self._keeper.revision,
         )
@@ -45,19 +52,43 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
         self, request: pb.WatchOutputsRequest, context: Any
     ) -> AsyncIterator[pb.WatchOutputsResponse]:
         kinds, is_wanted = _asked("watch", request.kind, request.namespace)
+        sees = access.caller().visible("watch")
         async with aclosing(self._keeper.plane.watch_told(kinds)) as events:
             async for event in events:
                 if event.ref is None or is_wanted(event.ref):
-                    yield self._response(event)
+                    yield self._response(event, sees)
 
-    def _response(self, event: Event) -> pb.WatchOutputsResponse:
+    def _add_routers(self, outputs: list[pb.Output]) -> None:
+        """Plans of the egress router pods among outputs, with what is wrong with them."""
+        plane, who = self._keeper.plane, access.caller()
+        sees, plans = who.visible("list"), plane.routers()
+        named = [(NamespacedName(each.reference.namespace, each.reference.name), each) for each in outputs]
+        found = [(plans[key], each) for key, each in named if each.reference.kind == ROUTER_KIND and key in plans]
+        if not found:
+            return
+        places = {(kind, key.namespace) for kind in SPOKEN_OF for key in plane.cluster.objects(kind)}
+        hears_all = all(who.may("list", *place) for place in places)
+        warnings = router_warnings(plane.cluster) if hears_all else {}
+        for plan, each in found:
+            if sees(_definition(plan)):
+                told = router_plan(plan, platform_of(plane.cluster), warnings.get(plan.pod, ()))
+                each.egress_router.CopyFrom(told)
+
+    def _response(self, event: Event, sees: Wanted) -> pb.WatchOutputsResponse:
         if event.type == "synced":
             return pb.WatchOutputsResponse(synced=pb.OutputsSynced(revision=self._keeper.revision))
         if event.ref is None:
             return pb.WatchOutputsResponse(resync=pb.OutputsResync())
         if event.told is None:
             return pb.WatchOutputsResponse(removed=reference(event.ref))
-        return pb.WatchOutputsResponse(changed=_output(event.ref, event.told))
+        output = _output(event.ref, event.told, sees)
+        if event.router is not None and sees(_definition(event.router)):
+            output.egress_router.CopyFrom(router_plan(event.router, platform_of(self._keeper.plane.cluster)))
+        return pb.WatchOutputsResponse(changed=output)
+
+
+def _definition(plan: RouterPlan) -> ObjectRef:
+    return ObjectRef(DEFINITION, plan.network.namespace, plan.network.name)
 
 
 def _asked(verb: Verb, kind: str, namespace: str) -> tuple[tuple[str, ...], Wanted]:
@@ -79,11 +110,13 @@ def _token(ref: ObjectRef) -> str:
     return "\x1f".join((ref.kind, ref.namespace, ref.name))
 
 
-def _output(ref: ObjectRef, told: Told) -> pb.Output:
+def _output(ref: ObjectRef, told: Told, sees: Wanted) -> pb.Output:
+    hears_of_egress = bool(told.egress_ips) and sees(ObjectRef("EgressIP", "", ""))
     return pb.Output(
         reference=reference(ref),
         annotations=dict(told.annotations),
         geneve_port=told.geneve_port,
         vxlan_port=told.vxlan_port,
         mtu=told.mtu_bytes,
+        egress_ips=map(str, told.egress_ips) if hears_of_egress else (),
     )

@@ -109,3 +109,50 @@ async def test_the_client_lists_and_watches() -> None:
                 waiting = asyncio.ensure_future(anext(events))
                 await api.objects.Delete(delete_request(named("Node", "node-2")))
                 assert name((await waiting).removed) == "Node /node-2"
+
+
+async def routed(stand: Stand, api: Api) -> None:
+    """shop/web is an egress router by a definition of the namespace ``nets``."""
+    notes = {"k8s.v1.cni.cncf.io/networks": "nets/router"}
+    router = m.pod("web", metadata={"annotations": notes}, spec={"nodeName": "n1"})
+    definition = m.network_attachment() | {"metadata": {"name": "router", "namespace": "nets"}}
+    await apply(api, m.node("n1"), m.namespace("shop"), m.namespace("nets"), definition, router)
+    await until(lambda: len(stand.keeper.plane.told("Pod")) == 1)
+
+
+async def test_an_egress_router_pod_is_told_its_plan(stand: Stand, api: Api) -> None:
+    await routed(stand, api)
+    (output,) = await listed(api, kind="Pod")
+    plan = output.egress_router
+    assert (plan.network.namespace, plan.network.name, plan.node, plan.interface) == ("nets", "router", "n1", "net1")
+    assert (plan.address, plan.gateway) == ("192.168.12.99/24", "192.168.12.1")
+    assert f"snat to {plan.address.partition('/')[0]}" in plan.nft and plan.routes[0].startswith("default via")
+    assert any("no Service selects it" in text for text in plan.warnings)
+
+
+async def test_a_plan_that_changes_is_an_event(stand: Stand, api: Api) -> None:
+    await routed(stand, api)
+    events = api.outputs.WatchOutputs(pb.WatchOutputsRequest(kind="Pod"))
+    first = (await events.read()).changed
+    assert first.egress_router.address == "192.168.12.99/24"
+    assert (await events.read()).HasField("synced")
+    await api.objects.Delete(delete_request(named("NetworkAttachmentDefinition", "router", "nets")))
+    changed = (await events.read()).changed
+    assert name(changed) == "Pod shop/web"
+    assert (changed.annotations, changed.HasField("egress_router")) == (first.annotations, False)
+    await api.objects.Delete(delete_request(named("Pod", "web", "shop")))
+    assert name((await events.read()).removed) == "Pod shop/web"
+    events.cancel()
+
+
+async def test_a_plan_is_for_those_who_may_read_its_definition(stand: Stand, api: Api) -> None:
+    await routed(stand, api)
+    ann = await stand.caller("ann", Rules(("list watch", "Pod", "*")))
+    (output,) = await listed(ann, kind="Pod")
+    assert output.annotations and not output.HasField("egress_router")
+    events = ann.outputs.WatchOutputs(pb.WatchOutputsRequest(kind="Pod"))
+    assert not (await events.read()).changed.HasField("egress_router")
+    events.cancel()
+    bob = await stand.caller("bob", Rules(("list watch", "Pod NetworkAttachmentDefinition", "*")))
+    (output,) = await listed(bob, kind="Pod")
+    assert output.egress_router.address and not output.egress_router.warnings, "a warning may speak of a node"

@@ -326,3 +326,40 @@ async def test_what_a_question_lacks_is_named_by_its_field(api: Api) -> None:
         path, text = failed.violations[0]
         assert (failed.code, path) == (StatusCode.INVALID_ARGUMENT, f"question.{field}")
         assert reason in text and "--" not in text, text
+
+
+# ------------------------------------------------------------------------------------------- egress IPs
+
+EGRESS_NODE = m.node("n2", address="192.0.2.12", metadata={"labels": {"k8s.ovn.org/egress-assignable": ""}})
+EGRESS_IP = {
+    "apiVersion": "k8s.ovn.org/v1",
+    "kind": "EgressIP",
+    "metadata": {"name": "out"},
+    "spec": {"egressIPs": ["192.0.2.50"], "namespaceSelector": {}, "podSelector": {"matchLabels": {"app": "web"}}},
+}
+
+
+@pytest.mark.parametrize("engine", [*verdicts.Engine.values()])
+async def test_how_a_packet_leaves(stand: Stand, api: Api, engine: Any) -> None:
+    await load(stand, api)
+    await apply(api, EGRESS_NODE, EGRESS_IP)
+    answer = await ask(api, "shop/web", "203.0.113.9:443", engine=engine)
+    assert (answer.verdict, answer.egress.egressip) == (verdicts.VERDICT_ALLOW, "out")
+    assert [(each.node, each.source_ip) for each in answer.egress.candidates] == [("n2", "192.0.2.50")]
+    assert [(leg.source, leg.target) for leg in answer.legs] == [("n1", "n2"), ("n2", "203.0.113.9")]
+    usual = await ask(api, "shop/db", "203.0.113.9:443", engine=engine)
+    assert not usual.egress.HasField("egressip")
+    assert [(each.node, each.source_ip) for each in usual.egress.candidates] == [("n2", "192.0.2.12")]
+    assert not (await ask(api, "shop/web", "shop/db:80", engine=engine)).HasField("egress")
+
+
+@pytest.mark.parametrize("engine", [*verdicts.Engine.values()])
+async def test_an_egress_ip_that_the_caller_may_not_read_is_not_told(stand: Stand, api: Api, engine: Any) -> None:
+    await load(stand, api)
+    await apply(api, EGRESS_NODE, EGRESS_IP)
+    ann = await stand.caller("ann", Rules(("trace", "Pod", "shop"), ("get", "Pod Node", "shop"), ("get", "Node", "")))
+    answer = await ask(ann, "shop/web", "203.0.113.9:443", engine=engine)
+    assert (answer.verdict, answer.is_redacted, answer.HasField("egress")) == (verdicts.VERDICT_ALLOW, True, False)
+    inside = await ask(ann, "shop/web", "shop/db:80", engine=engine)
+    for secret in ("192.0.2.50", "out ", "EgressIP"):
+        assert secret not in str(answer) + str(inside)

@@ -12,7 +12,7 @@ from ovnk_core.engine.engine import Engine
 from ovnk_core.engine.rule import Reader, rule
 from ovnk_core.engine.table import Output, Table
 from ovnk_core.indexes.endpoint import ENDPOINT, Endpoint
-from ovnk_core.indexes.selection import SELECTED, SELECTION_WANT, PodSelection, Selection
+from ovnk_core.indexes.selection import BY_POD_WANT, SELECTED, SELECTED_BY, SELECTION_WANT, PodSelection, Selection
 from ovnk_core.model.namespace import NAME_LABEL, Namespace
 from ovnk_core.model.tables import NAMESPACE, cluster_key
 from ovnk_core.terms.label import EVERYTHING, LabelSelector, Requirement, labels, requirement, selector
@@ -50,10 +50,13 @@ SELECTIONS += [PodSelection(namespaces=wide, pods=pods) for wide in WIDE for pod
 WANTED = Table[str, tuple[PodSelection, ...]]("wanted")
 
 
-@rule(driver=WANTED, out=(SELECTION_WANT,))
+@rule(driver=WANTED, out=(SELECTION_WANT, BY_POD_WANT))
 def want(read: Reader, key: str, selections: tuple[PodSelection, ...]) -> Iterable[Output]:
+    """Of four requesters one asks what selects a pod, too."""
     for each in selections:
         yield SELECTION_WANT.member(each, key)
+        if key == "policy-3":
+            yield BY_POD_WANT.member(each, key)
 
 
 class Walk:
@@ -106,6 +109,17 @@ class Walk:
     def actual(self) -> dict[PodSelection, set[NamespacedName]]:
         return {key: set(elements) for key, elements in self.engine.sets(SELECTED).items()}
 
+    def expected_by_pod(self) -> dict[NamespacedName, set[PodSelection]]:
+        """The same the other way round, of selections that were asked for so."""
+        found: dict[NamespacedName, set[PodSelection]] = {}
+        for selection, pods in self.expected().items():
+            for pod in pods if self.engine.members(BY_POD_WANT, selection) else ():
+                found.setdefault(pod, set()).add(selection)
+        return found
+
+    def actual_by_pod(self) -> dict[NamespacedName, set[PodSelection]]:
+        return {key: set(elements) for key, elements in self.engine.sets(SELECTED_BY).items()}
+
 
 def endpoint(key: NamespacedName, of: dict[str, str]) -> Endpoint:
     return Endpoint(key=key, node="n", labels=labels(of), addresses=(), mac="", uid="", ports=())
@@ -132,6 +146,7 @@ def test_selection_is_plain_evaluation_after_every_edit(seed: int) -> None:
     for step in range(120):
         walk.step()
         assert walk.actual() == walk.expected(), f"seed {seed}, step {step}"
+        assert walk.actual_by_pod() == walk.expected_by_pod(), f"seed {seed}, step {step}"
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -143,6 +158,7 @@ def test_rebuild_equals_incremental(seed: int) -> None:
             walk.engine.verify()
             assert not walk.engine.rebuild(), f"seed {seed}, step {step}"
             assert walk.actual() == walk.expected()
+            assert walk.actual_by_pod() == walk.expected_by_pod()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -58,7 +58,6 @@ def test_unknown_kinds_are_counted_never_fatal() -> None:
 
 
 UNBUILT = [
-    ("k8s.ovn.org/v1", "EgressIP", ""),
     ("k8s.ovn.org/v1", "EgressQoS", "a"),
     ("k8s.ovn.org/v1", "EgressService", "a"),
     ("network.operator.openshift.io/v1", "EgressRouter", "a"),

@@ -50,6 +50,9 @@ class World:
         await until(lambda: all(each.revision == self.log.revision for each in keepers))
         writer = next(each for each in keepers if each.term is not None)
         await writer.wait(writer.revision, "programmed", 10)
+        # What had to leave its node is placed anew by a commit of its own.
+        await until(lambda: not writer.plane.cluster.leaving)
+        await writer.plane.wait(timeout_s=10)
         await until(lambda: all(each.revision == self.log.revision for each in keepers))
 
     def rows(self) -> dict[str, Any]:

@@ -94,5 +94,6 @@ def test_resources_are_named_in_full() -> None:
         "services",
         "endpointslices.discovery.k8s.io",
         "endpoints",
+        "network-attachment-definitions.k8s.cni.cncf.io",
     ]
     assert {kind.api_version for kind in KINDS} >= {"v1", "networking.k8s.io/v1"}

@@ -172,6 +172,21 @@ FULL: list[Manifest] = [
             }
         ]
     ),
+    {
+        "apiVersion": "k8s.ovn.org/v1",
+        "kind": "EgressIP",
+        "metadata": {"name": "out", "labels": {"a": "b"}},
+        "spec": {
+            "egressIPs": ["192.0.2.100", "2001:db8::100"],
+            "namespaceSelector": {"matchLabels": {"env": "prod"}},
+            "podSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+        },
+        "status": {
+            "items": [{"egressIP": "192.0.2.100", "node": "n1"}],
+            "assignments": [{"egressIP": "192.0.2.100", "node": "n1"}],
+        },
+    },
+    build.network_attachment(),
 ]
 """One manifest of each kind that uses every field that is read."""
 

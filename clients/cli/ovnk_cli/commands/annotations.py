@@ -19,7 +19,8 @@ Document = dict[str, Any]
 @northbound_options(is_required=False)
 @output_option("table", "json", "yaml", "name")
 def annotations(output: str, **given: Any) -> None:
-    """List the annotations that are ours to write on nodes and pods, and the settings of nodes: tunnel ports and MTU.
+    """List the annotations that are ours to write on nodes and pods, and the settings of nodes: tunnel ports, MTU, and
+    the egress IPs they hold.
 
     The adapter that writes them back finds in them what was decided: subnets, ids, addresses, gateways.
     """
@@ -37,6 +38,7 @@ def annotations(output: str, **given: Any) -> None:
             "annotations": dict(each.annotations),
             "ports": {"geneve": each.geneve_port, "vxlan": each.vxlan_port},
             "mtu": each.mtu_bytes,
+            "egressIPs": list(map(str, each.egress_ips)),
         }
         for key, each in sorted(rows(NODE_TOLD).items())
     ]
@@ -65,4 +67,5 @@ def _print(document: Document, output: str) -> None:
         for word, value in (*((f"{port} port", number) for port, number in each["ports"].items()), ("mtu", each["mtu"]))
         if value is not None
     ]
+    lines += [[f"node/{each['name']}", "(egress ip)", text] for each in document["nodes"] for text in each["egressIPs"]]
     table(["OBJECT", "ANNOTATION", "VALUE"], lines)

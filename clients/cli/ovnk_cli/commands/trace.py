@@ -21,7 +21,18 @@ from ovnk_core.analysis.matrix import matrix as compute_matrix
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.json_reader import read_json
 from ovnk_core.ingest.yaml_reader import Unreadable
-from ovnk_core.trace.question import PROTOCOLS, Answer, LoadBalancing, Question, QuestionError, Verdict, parse_question
+from ovnk_core.trace.question import (
+    PROTOCOLS,
+    Answer,
+    Egress,
+    Leg,
+    LoadBalancing,
+    Question,
+    QuestionError,
+    RouterAnswer,
+    Verdict,
+    parse_question,
+)
 from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import ENGINES, Disagreement, Engine, Tracer
 
@@ -32,15 +43,17 @@ SHOWN = 80
 """Characters of an offending value that an error quotes."""
 
 
+def _leg(leg: Leg) -> dict[str, Any]:
+    found = {"from": leg.source, "to": leg.target, "transport": leg.transport, "encrypted": leg.is_encrypted}
+    return found | ({"protection": leg.protection} if leg.protection else {})
+
+
 def answer_document(answer: Answer) -> dict[str, Any]:
     document: dict[str, Any] = {
         "verdict": answer.verdict,
         "reason": answer.reason,
         "path": answer.path,
-        "legs": [
-            {"from": leg.source, "to": leg.target, "transport": leg.transport, "encrypted": leg.encrypted}
-            for leg in answer.legs
-        ],
+        "legs": [_leg(leg) for leg in answer.legs],
         "steps": [
             {
                 "stage": step.stage,
@@ -61,7 +74,31 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         ]
     if answer.load_balancer is not None:
         document["load_balancer"] = _balancing_document(answer.load_balancer)
+    if answer.egress_router is not None:
+        document["egress_router"] = _router_document(answer.egress_router)
+    if answer.egress is not None:
+        document["egress"] = _egress_document(answer.egress)
     return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
+
+
+def _egress_document(found: Egress) -> dict[str, Any]:
+    return {
+        "egressip": found.egressip,
+        "candidates": [{"node": each.node, "source_ip": each.source_ip} for each in found.candidates],
+        "node": found.only.node if found.only is not None else None,
+        "source_ip": found.only.source_ip if found.only is not None else None,
+    }
+
+
+def _router_document(found: RouterAnswer) -> dict[str, Any]:
+    return {
+        "pod": str(found.pod),
+        "network": str(found.network),
+        "node": found.node,
+        "interface": found.interface,
+        "source_ip": found.source_ip,
+        "destination": found.destination,
+    }
 
 
 def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
@@ -218,15 +255,34 @@ def _check_batch(batch: str, paths: tuple[str, ...]) -> None:
         raise click.UsageError("standard input cannot hold both the objects (-f -) and the questions (--batch -)")
 
 
+def _travelled(leg: dict[str, Any]) -> str:
+    """How a leg is travelled; whether it is encrypted only where a cluster has IPsec."""
+    if "protection" not in leg:
+        return str(leg["transport"])
+    return f"{leg['transport']}, {'encrypted' if leg['encrypted'] else 'not encrypted'}: {leg['protection']}"
+
+
+def print_egress(found: dict[str, Any]) -> None:
+    """By which node and as whom a packet leaves; nothing where it does not."""
+    ways = " or ".join(f"{each['node'] or '(hidden)'} as {each['source_ip']}" for each in found["candidates"])
+    if ways:
+        click.echo(f"egress: {ways}" + (f" (EgressIP {found['egressip']})" if found["egressip"] else ""))
+
+
 def _print(answer: dict[str, Any]) -> None:
     click.echo(f"{answer['verdict']}: {answer['reason']}")
-    way = ", ".join(f"{leg['from']} -> {leg['to']} ({leg['transport']})" for leg in answer["legs"])
+    way = ", ".join(f"{leg['from']} -> {leg['to']} ({_travelled(leg)})" for leg in answer["legs"])
     click.echo(f"path: {answer['path']}" + (f", {way}" if way else ""))
     if "load_balancer" in answer:
         _print_balancing(answer["load_balancer"])
     for step in answer["steps"]:
         where = f"  [{step['source']}]" if step["source"] else ""
         click.echo(f"  {step['verdict']:<6} {step['stage']:<18} {step['text']}{where}")
+    if "egress" in answer:
+        print_egress(answer["egress"])
+    if "egress_router" in answer:
+        router = answer["egress_router"]
+        click.echo(f"egress router: {router['destination']} sees {router['source_ip']} (pod {router['pod']})")
     if "receivers" in answer:
         heard = ", ".join(f"{each['namespace']}/{each['name']} ({each['node']})" for each in answer["receivers"])
         click.echo(f"receivers: {heard or 'none'}")

@@ -23,7 +23,17 @@ from ovnk_api.v1.dns_service_pb2 import DnsCause, DnsName
 from ovnk_api.v1.meta_pb2 import ObjectReference
 from ovnk_api.v1.northbound_pb2 import Atom, Column, Flow, Pipeline, Row, RowOperation, RowOwner, RowVerb, RuleSource
 from ovnk_api.v1.trace_service_pb2 import DiffResponse, MatrixCell, TraceManyResponse
-from ovnk_api.v1.verdict_pb2 import Answer, LoadBalancing, PathKind, Protocol, Step, Transport, Verdict
+from ovnk_api.v1.verdict_pb2 import (
+    Answer,
+    Egress,
+    LoadBalancing,
+    PathKind,
+    Protocol,
+    RouterHop,
+    Step,
+    Transport,
+    Verdict,
+)
 
 
 def word(enum: Any, value: int, prefix: str) -> str:
@@ -55,6 +65,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
                 "to": leg.target,
                 "transport": word(Transport, leg.transport, "TRANSPORT_"),
                 "encrypted": leg.is_encrypted,
+                **({"protection": leg.protection} if leg.protection else {}),
             }
             for leg in answer.legs
         ],
@@ -66,6 +77,10 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         ]
     if answer.HasField("load_balancer"):
         document["load_balancer"] = _balancing_document(answer.load_balancer)
+    if answer.HasField("egress_router"):
+        document["egress_router"] = _router_document(answer.egress_router)
+    if answer.HasField("egress"):
+        document["egress"] = _egress_document(answer.egress)
     return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
 
 
@@ -86,6 +101,27 @@ def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
             for each in found.backends
         ],
         "chosen": found.chosen or None,
+    }
+
+
+def _egress_document(found: Egress) -> dict[str, Any]:
+    only = found.candidates[0] if len(found.candidates) == 1 else None
+    return {
+        "egressip": found.egressip if found.HasField("egressip") else None,
+        "candidates": [{"node": each.node or None, "source_ip": each.source_ip} for each in found.candidates],
+        "node": only.node or None if only is not None else None,
+        "source_ip": only.source_ip if only is not None else None,
+    }
+
+
+def _router_document(found: RouterHop) -> dict[str, Any]:
+    return {
+        "pod": _name(found.pod),
+        "network": _name(found.network),
+        "node": found.node or None,
+        "interface": found.interface,
+        "source_ip": found.source_ip,
+        "destination": found.destination,
     }
 
 

@@ -142,7 +142,13 @@ async def told(client: Client) -> Document:
         if each.reference.kind == "Node":
             ports = {"geneve": _number(each, "geneve_port"), "vxlan": _number(each, "vxlan_port")}
             nodes.append(
-                {"name": each.reference.name, "annotations": notes, "ports": ports, "mtu": _number(each, "mtu")}
+                {
+                    "name": each.reference.name,
+                    "annotations": notes,
+                    "ports": ports,
+                    "mtu": _number(each, "mtu"),
+                    "egressIPs": list(each.egress_ips),
+                }
             )
         else:
             pods.append({"namespace": each.reference.namespace, "name": each.reference.name, "annotations": notes})

@@ -118,8 +118,24 @@ def _subnets(manifest: Manifest) -> str:
     return ",".join(found) if isinstance(found, list) else str(found)
 
 
+def plug_in(manifest: Manifest) -> str:
+    """Type of a NetworkAttachmentDefinition's configuration; empty where it is a list, or not in the object."""
+    config = json.loads(at(manifest, "spec", "config") or "{}")
+    return str(config.get("type") or "")
+
+
 def _selector(manifest: Manifest) -> str:
-    found = at(manifest, "spec", "podSelector") or {}
+    return _selected("podSelector")(manifest)
+
+
+def _selected(field: str) -> Callable[[Manifest], str]:
+    def read(manifest: Manifest) -> str:
+        return _words(at(manifest, "spec", field) or {})
+
+    return read
+
+
+def _words(found: Mapping[str, Any]) -> str:
     words = [f"{key}={value}" for key, value in sorted((found.get("matchLabels") or {}).items())]
     for each in found.get("matchExpressions") or ():
         values = each.get("values")
@@ -191,6 +207,23 @@ def _service_ports(manifest: Manifest) -> str:
 
 def _service_selector(manifest: Manifest) -> str:
     return pairs(at(manifest, "spec", "selector"))
+
+
+def _egress_ips(manifest: Manifest) -> str:
+    return ",".join(at(manifest, "spec", "egressIPs") or ()) or NONE
+
+
+def _items(field: str) -> Callable[[Manifest], str]:
+    def read(manifest: Manifest) -> str:
+        return ",".join(each.get(field, "") for each in at(manifest, "status", "items") or ()) or NONE
+
+    return read
+
+
+def _unassigned(manifest: Manifest) -> str:
+    """Why an address is on no node, the first reason."""
+    found = at(manifest, "status", "conditions") or ()
+    return ",".join(each.get("reason", "") for each in found if each.get("status") == "False") or NONE
 
 
 UNSET, SHOWN = "<unset>", 3
@@ -267,4 +300,13 @@ _BY_KIND: dict[str, tuple[Column, ...]] = {
         Column(title="ENDPOINTS", read=_slice_endpoints),
     ),
     "Endpoints": (Column(title="ENDPOINTS", read=_endpoints),),
+    "EgressIP": (
+        Column(title="EGRESSIPS", read=_egress_ips),
+        Column(title="ASSIGNED NODE", read=_items("node")),
+        Column(title="ASSIGNED EGRESSIPS", read=_items("egressIP")),
+        Column(title="NAMESPACES", read=_selected("namespaceSelector"), is_wide=True),
+        Column(title="PODS", read=_selected("podSelector"), is_wide=True),
+        Column(title="UNASSIGNED", read=_unassigned, is_wide=True),
+    ),
+    "NetworkAttachmentDefinition": (Column(title="PLUG-IN", read=plug_in),),
 }

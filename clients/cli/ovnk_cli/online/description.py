@@ -11,7 +11,7 @@ from ovnk_client import Client, Denied, NotFound
 from ovnk_wire import Kind, to_manifest
 
 from ovnk_cli.firewall_text import Judged, firewall_fields, print_fields
-from ovnk_cli.online.columns import Manifest
+from ovnk_cli.online.columns import Manifest, plug_in
 from ovnk_cli.online.endpoints_text import SERVICE_NAME, endpoints_lines, service_endpoints, slice_lines
 from ovnk_cli.online.happenings import event_table
 from ovnk_cli.online.names import Wanted
@@ -80,6 +80,8 @@ async def _other(client: Client, kind: Kind, manifest: Manifest) -> None:
     width = 16
     for title, text in _head(kind, meta):
         click.echo(f"{title + ':':<{width}}{text}" if title else f"{'':<{width}}{text}")
+    if kind.name == "NetworkAttachmentDefinition" and plug_in(manifest) == "egress-router":
+        click.echo(f"{'Support:':<{width}}Technology Preview (15.12): not for production")
     for part in ("spec", "status"):
         if manifest.get(part):
             click.echo(f"{part.capitalize()}:")

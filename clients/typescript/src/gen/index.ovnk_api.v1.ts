@@ -5,6 +5,7 @@
 
 /* eslint-disable */
 
+export * from "./ovnk_api/v1/certificate_service";
 export * from "./ovnk_api/v1/meta";
 export * from "./ovnk_api/v1/cluster";
 export * from "./ovnk_api/v1/northbound";
@@ -12,9 +13,12 @@ export * from "./ovnk_api/v1/verdict";
 export * from "./ovnk_api/v1/diff";
 export * from "./ovnk_api/v1/dns_service";
 export * from "./ovnk_api/v1/egress_firewall";
+export * from "./ovnk_api/v1/egress_ip";
+export * from "./ovnk_api/v1/egress_ip_service";
 export * from "./ovnk_api/v1/event_service";
 export * from "./ovnk_api/v1/info_service";
 export * from "./ovnk_api/v1/namespace";
+export * from "./ovnk_api/v1/network_attachment";
 export * from "./ovnk_api/v1/network_policy";
 export * from "./ovnk_api/v1/node";
 export * from "./ovnk_api/v1/northbound_service";

@@ -249,6 +249,19 @@ test("names of firewalls and what a resolver heard of them", async () => {
   await assert.rejects(client.dnsName("unheard.example.com"), NotFound);
 });
 
+test("certificates of nodes", async () => {
+  const { bundle, authorities } = await client.authority();
+  assert.match(bundle, /BEGIN CERTIFICATE/);
+  assert.deepEqual(
+    authorities.map(({ isSigning }) => isSigning),
+    [true],
+  );
+  const { missingNodes, cipher } = await client.certificateStatus();
+  assert.deepEqual([missingNodes, cipher?.mode], [["worker-1"], "Transport"]);
+  await assert.rejects(client.signCertificate("nobody", bundle), Refused);
+  assert.equal((await client.rotateAuthority()).authorities.length, 2);
+});
+
 test("a watch goes on where the service died, without gap or repetition", async () => {
   await client.apply({ namespace: { metadata: { name: "watched" } } });
   const about = { kinds: ["Pod"], namespace: "watched", signal: AbortSignal.timeout(30_000) } as const;

@@ -281,6 +281,7 @@ class OVNKubernetesConfig(_message.Message):
     IPV4_FIELD_NUMBER: _builtins.int
     IPV6_FIELD_NUMBER: _builtins.int
     HYBRID_OVERLAY_CONFIG_FIELD_NUMBER: _builtins.int
+    IPSEC_CONFIG_FIELD_NUMBER: _builtins.int
     mtu: _builtins.int
     """MTU of the pods' network in bytes: 576 to 65536, and at least 1280 with IPv6."""
     geneve_port: _builtins.int
@@ -305,6 +306,10 @@ class OVNKubernetesConfig(_message.Message):
     def hybrid_overlay_config(self) -> Global___HybridOverlayConfig:
         """Hybrid networking for Windows nodes; only while the cluster has no node."""
 
+    @_builtins.property
+    def ipsec_config(self) -> Global___IPsecConfig:
+        """Encrypts traffic between nodes, also when empty; only while the cluster has no node."""
+
     def __init__(
         self,
         *,
@@ -316,10 +321,11 @@ class OVNKubernetesConfig(_message.Message):
         ipv4: Global___InternalSubnets | None = ...,
         ipv6: Global___InternalSubnets | None = ...,
         hybrid_overlay_config: Global___HybridOverlayConfig | None = ...,
+        ipsec_config: Global___IPsecConfig | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipsec_config", b"ipsec_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_v4_internal_subnet", b"_v4_internal_subnet", "_v6_internal_subnet", b"_v6_internal_subnet", "gateway_config", b"gateway_config", "geneve_port", b"geneve_port", "hybrid_overlay_config", b"hybrid_overlay_config", "ipsec_config", b"ipsec_config", "ipv4", b"ipv4", "ipv6", b"ipv6", "mtu", b"mtu", "v4_internal_subnet", b"v4_internal_subnet", "v6_internal_subnet", b"v6_internal_subnet"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__geneve_port: _TypeAlias = _typing.Literal["geneve_port"]  # noqa: Y015
     _WhichOneofArgType__geneve_port: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port"]  # noqa: Y015
@@ -339,6 +345,30 @@ class OVNKubernetesConfig(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__v6_internal_subnet) -> _WhichOneofReturnType__v6_internal_subnet | None: ...
 
 Global___OVNKubernetesConfig: _TypeAlias = OVNKubernetesConfig  # noqa: Y015
+
+@_typing.final
+class IPsecConfig(_message.Message):
+    """Encryption of traffic between nodes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    mode: _builtins.str
+    """Full, also when absent; Disabled."""
+    def __init__(
+        self,
+        *,
+        mode: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "mode", b"mode"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_mode", b"_mode", "mode", b"mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__mode: _TypeAlias = _typing.Literal["mode"]  # noqa: Y015
+    _WhichOneofArgType__mode: _TypeAlias = _typing.Literal["_mode", b"_mode"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__mode) -> _WhichOneofReturnType__mode | None: ...
+
+Global___IPsecConfig: _TypeAlias = IPsecConfig  # noqa: Y015
 
 @_typing.final
 class GatewayConfig(_message.Message):

@@ -24,20 +24,22 @@ _sym_db = _symbol_database.Default()
 
 from ovnk_api.v1 import cluster_pb2 as ovnk__api_dot_v1_dot_cluster__pb2
 from ovnk_api.v1 import egress_firewall_pb2 as ovnk__api_dot_v1_dot_egress__firewall__pb2
+from ovnk_api.v1 import egress_ip_pb2 as ovnk__api_dot_v1_dot_egress__ip__pb2
 from ovnk_api.v1 import namespace_pb2 as ovnk__api_dot_v1_dot_namespace__pb2
+from ovnk_api.v1 import network_attachment_pb2 as ovnk__api_dot_v1_dot_network__attachment__pb2
 from ovnk_api.v1 import network_policy_pb2 as ovnk__api_dot_v1_dot_network__policy__pb2
 from ovnk_api.v1 import node_pb2 as ovnk__api_dot_v1_dot_node__pb2
 from ovnk_api.v1 import pod_pb2 as ovnk__api_dot_v1_dot_pod__pb2
 from ovnk_api.v1 import service_pb2 as ovnk__api_dot_v1_dot_service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ovnk_api/v1/object.proto\x12\x0bovnk_api.v1\x1a\x19ovnk_api/v1/cluster.proto\x1a!ovnk_api/v1/egress_firewall.proto\x1a\x1bovnk_api/v1/namespace.proto\x1a ovnk_api/v1/network_policy.proto\x1a\x16ovnk_api/v1/node.proto\x1a\x15ovnk_api/v1/pod.proto\x1a\x19ovnk_api/v1/service.proto\"\x97\x04\n\x06Object\x12\'\n\x07network\x18\x01 \x01(\x0b\x32\x14.ovnk_api.v1.NetworkH\x00\x12\x38\n\x10network_operator\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.NetworkOperatorH\x00\x12\x35\n\x0einfrastructure\x18\x03 \x01(\x0b\x32\x1b.ovnk_api.v1.InfrastructureH\x00\x12!\n\x04node\x18\x04 \x01(\x0b\x32\x11.ovnk_api.v1.NodeH\x00\x12+\n\tnamespace\x18\x05 \x01(\x0b\x32\x16.ovnk_api.v1.NamespaceH\x00\x12\x1f\n\x03pod\x18\x06 \x01(\x0b\x32\x10.ovnk_api.v1.PodH\x00\x12\x34\n\x0enetwork_policy\x18\x07 \x01(\x0b\x32\x1a.ovnk_api.v1.NetworkPolicyH\x00\x12\x36\n\x0f\x65gress_firewall\x18\x08 \x01(\x0b\x32\x1b.ovnk_api.v1.EgressFirewallH\x00\x12\'\n\x07service\x18\t \x01(\x0b\x32\x14.ovnk_api.v1.ServiceH\x00\x12\x34\n\x0e\x65ndpoint_slice\x18\n \x01(\x0b\x32\x1a.ovnk_api.v1.EndpointSliceH\x00\x12+\n\tendpoints\x18\x0b \x01(\x0b\x32\x16.ovnk_api.v1.EndpointsH\x00\x42\x08\n\x06objectb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ovnk_api/v1/object.proto\x12\x0bovnk_api.v1\x1a\x19ovnk_api/v1/cluster.proto\x1a!ovnk_api/v1/egress_firewall.proto\x1a\x1bovnk_api/v1/egress_ip.proto\x1a\x1bovnk_api/v1/namespace.proto\x1a$ovnk_api/v1/network_attachment.proto\x1a ovnk_api/v1/network_policy.proto\x1a\x16ovnk_api/v1/node.proto\x1a\x15ovnk_api/v1/pod.proto\x1a\x19ovnk_api/v1/service.proto\"\x96\x05\n\x06Object\x12\'\n\x07network\x18\x01 \x01(\x0b\x32\x14.ovnk_api.v1.NetworkH\x00\x12\x38\n\x10network_operator\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.NetworkOperatorH\x00\x12\x35\n\x0einfrastructure\x18\x03 \x01(\x0b\x32\x1b.ovnk_api.v1.InfrastructureH\x00\x12!\n\x04node\x18\x04 \x01(\x0b\x32\x11.ovnk_api.v1.NodeH\x00\x12+\n\tnamespace\x18\x05 \x01(\x0b\x32\x16.ovnk_api.v1.NamespaceH\x00\x12\x1f\n\x03pod\x18\x06 \x01(\x0b\x32\x10.ovnk_api.v1.PodH\x00\x12\x34\n\x0enetwork_policy\x18\x07 \x01(\x0b\x32\x1a.ovnk_api.v1.NetworkPolicyH\x00\x12\x36\n\x0f\x65gress_firewall\x18\x08 \x01(\x0b\x32\x1b.ovnk_api.v1.EgressFirewallH\x00\x12\'\n\x07service\x18\t \x01(\x0b\x32\x14.ovnk_api.v1.ServiceH\x00\x12\x34\n\x0e\x65ndpoint_slice\x18\n \x01(\x0b\x32\x1a.ovnk_api.v1.EndpointSliceH\x00\x12+\n\tendpoints\x18\x0b \x01(\x0b\x32\x16.ovnk_api.v1.EndpointsH\x00\x12*\n\tegress_ip\x18\x0c \x01(\x0b\x32\x15.ovnk_api.v1.EgressIPH\x00\x12Q\n\x1dnetwork_attachment_definition\x18\r \x01(\x0b\x32(.ovnk_api.v1.NetworkAttachmentDefinitionH\x00\x42\x08\n\x06objectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.object_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OBJECT']._serialized_start=241
-  _globals['_OBJECT']._serialized_end=776
+  _globals['_OBJECT']._serialized_start=308
+  _globals['_OBJECT']._serialized_end=970
 # @@protoc_insertion_point(module_scope)

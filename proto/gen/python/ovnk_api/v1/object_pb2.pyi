@@ -7,7 +7,9 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from ovnk_api.v1 import cluster_pb2 as _cluster_pb2
 from ovnk_api.v1 import egress_firewall_pb2 as _egress_firewall_pb2
+from ovnk_api.v1 import egress_ip_pb2 as _egress_ip_pb2
 from ovnk_api.v1 import namespace_pb2 as _namespace_pb2
+from ovnk_api.v1 import network_attachment_pb2 as _network_attachment_pb2
 from ovnk_api.v1 import network_policy_pb2 as _network_policy_pb2
 from ovnk_api.v1 import node_pb2 as _node_pb2
 from ovnk_api.v1 import pod_pb2 as _pod_pb2
@@ -40,6 +42,8 @@ class Object(_message.Message):
     SERVICE_FIELD_NUMBER: _builtins.int
     ENDPOINT_SLICE_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    EGRESS_IP_FIELD_NUMBER: _builtins.int
+    NETWORK_ATTACHMENT_DEFINITION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def network(self) -> _cluster_pb2.Network:
         """config.openshift.io/v1 Network."""
@@ -84,6 +88,14 @@ class Object(_message.Message):
     def endpoints(self) -> _service_pb2.Endpoints:
         """v1 Endpoints."""
 
+    @_builtins.property
+    def egress_ip(self) -> _egress_ip_pb2.EgressIP:
+        """k8s.ovn.org/v1 EgressIP."""
+
+    @_builtins.property
+    def network_attachment_definition(self) -> _network_attachment_pb2.NetworkAttachmentDefinition:
+        """k8s.cni.cncf.io/v1 NetworkAttachmentDefinition."""
+
     def __init__(
         self,
         *,
@@ -98,12 +110,14 @@ class Object(_message.Message):
         service: _service_pb2.Service | None = ...,
         endpoint_slice: _service_pb2.EndpointSlice | None = ...,
         endpoints: _service_pb2.Endpoints | None = ...,
+        egress_ip: _egress_ip_pb2.EgressIP | None = ...,
+        network_attachment_definition: _network_attachment_pb2.NetworkAttachmentDefinition | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "egress_ip", b"egress_ip", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_attachment_definition", b"network_attachment_definition", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress_firewall", b"egress_firewall", "egress_ip", b"egress_ip", "endpoint_slice", b"endpoint_slice", "endpoints", b"endpoints", "infrastructure", b"infrastructure", "namespace", b"namespace", "network", b"network", "network_attachment_definition", b"network_attachment_definition", "network_operator", b"network_operator", "network_policy", b"network_policy", "node", b"node", "object", b"object", "pod", b"pod", "service", b"service"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["network", "network_operator", "infrastructure", "node", "namespace", "pod", "network_policy", "egress_firewall", "service", "endpoint_slice", "endpoints"]  # noqa: Y015
+    _WhichOneofReturnType_object: _TypeAlias = _typing.Literal["network", "network_operator", "infrastructure", "node", "namespace", "pod", "network_policy", "egress_firewall", "service", "endpoint_slice", "endpoints", "egress_ip", "network_attachment_definition"]  # noqa: Y015
     _WhichOneofArgType_object: _TypeAlias = _typing.Literal["object", b"object"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_object) -> _WhichOneofReturnType_object | None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from ovnk_api.v1 import meta_pb2 as ovnk__api_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ovnk_api/v1/output_service.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\"\x94\x02\n\x06Output\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x39\n\x0b\x61nnotations\x18\x02 \x03(\x0b\x32$.ovnk_api.v1.Output.AnnotationsEntry\x12\x18\n\x0bgeneve_port\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nvxlan_port\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x03mtu\x18\x05 \x01(\x05H\x02\x88\x01\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_geneve_portB\r\n\x0b_vxlan_portB\x06\n\x04_mtu\"\\\n\x12ListOutputsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x13ListOutputsResponse\x12$\n\x07outputs\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Output\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"6\n\x13WatchOutputsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\"\xd4\x01\n\x14WatchOutputsResponse\x12&\n\x07\x63hanged\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.OutputH\x00\x12/\n\x07removed\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReferenceH\x00\x12,\n\x06synced\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.OutputsSyncedH\x00\x12,\n\x06resync\x18\x04 \x01(\x0b\x32\x1a.ovnk_api.v1.OutputsResyncH\x00\x42\x07\n\x05\x65vent\"!\n\rOutputsSynced\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x0f\n\rOutputsResync2\xb8\x01\n\rOutputService\x12P\n\x0bListOutputs\x12\x1f.ovnk_api.v1.ListOutputsRequest\x1a .ovnk_api.v1.ListOutputsResponse\x12U\n\x0cWatchOutputs\x12 .ovnk_api.v1.WatchOutputsRequest\x1a!.ovnk_api.v1.WatchOutputsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n ovnk_api/v1/output_service.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\"\xde\x02\n\x06Output\x12/\n\treference\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x39\n\x0b\x61nnotations\x18\x02 \x03(\x0b\x32$.ovnk_api.v1.Output.AnnotationsEntry\x12\x18\n\x0bgeneve_port\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\nvxlan_port\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x10\n\x03mtu\x18\x05 \x01(\x05H\x02\x88\x01\x01\x12\x34\n\regress_router\x18\x06 \x01(\x0b\x32\x1d.ovnk_api.v1.EgressRouterPlan\x12\x12\n\negress_ips\x18\x07 \x03(\t\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x0e\n\x0c_geneve_portB\r\n\x0b_vxlan_portB\x06\n\x04_mtu\"\xf5\x02\n\x10\x45gressRouterPlan\x12-\n\x07network\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x11\n\tinterface\x18\x03 \x01(\t\x12\x16\n\x0einterface_type\x18\x04 \x01(\t\x12\x0e\n\x06parent\x18\x05 \x01(\t\x12\x0c\n\x04mode\x18\x06 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x07 \x01(\t\x12\x0f\n\x07gateway\x18\x08 \x01(\t\x12\x13\n\x0bpod_address\x18\t \x01(\t\x12\x34\n\tredirects\x18\n \x03(\x0b\x32!.ovnk_api.v1.EgressRouterRedirect\x12\x0e\n\x06routes\x18\x0b \x03(\t\x12\x16\n\x0e\x63luster_routes\x18\x0c \x03(\t\x12\x0b\n\x03nft\x18\r \x01(\t\x12\x14\n\x0crequirements\x18\x0e \x03(\t\x12\x10\n\x08warnings\x18\x0f \x03(\t\x12\x11\n\tmtu_bytes\x18\x10 \x01(\x05\"e\n\x14\x45gressRouterRedirect\x12\x10\n\x08protocol\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\x05\x12\x13\n\x0b\x64\x65stination\x18\x03 \x01(\t\x12\x18\n\x10\x64\x65stination_port\x18\x04 \x01(\x05\"\\\n\x12ListOutputsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"f\n\x13ListOutputsResponse\x12$\n\x07outputs\x18\x01 \x03(\x0b\x32\x13.ovnk_api.v1.Output\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\"6\n\x13WatchOutputsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x11\n\tnamespace\x18\x02 \x01(\t\"\xd4\x01\n\x14WatchOutputsResponse\x12&\n\x07\x63hanged\x18\x01 \x01(\x0b\x32\x13.ovnk_api.v1.OutputH\x00\x12/\n\x07removed\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReferenceH\x00\x12,\n\x06synced\x18\x03 \x01(\x0b\x32\x1a.ovnk_api.v1.OutputsSyncedH\x00\x12,\n\x06resync\x18\x04 \x01(\x0b\x32\x1a.ovnk_api.v1.OutputsResyncH\x00\x42\x07\n\x05\x65vent\"!\n\rOutputsSynced\x12\x10\n\x08revision\x18\x01 \x01(\x03\"\x0f\n\rOutputsResync2\xb8\x01\n\rOutputService\x12P\n\x0bListOutputs\x12\x1f.ovnk_api.v1.ListOutputsRequest\x1a .ovnk_api.v1.ListOutputsResponse\x12U\n\x0cWatchOutputs\x12 .ovnk_api.v1.WatchOutputsRequest\x1a!.ovnk_api.v1.WatchOutputsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,21 +35,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTPUT_ANNOTATIONSENTRY']._loaded_options = None
   _globals['_OUTPUT_ANNOTATIONSENTRY']._serialized_options = b'8\001'
   _globals['_OUTPUT']._serialized_start=74
-  _globals['_OUTPUT']._serialized_end=350
-  _globals['_OUTPUT_ANNOTATIONSENTRY']._serialized_start=261
-  _globals['_OUTPUT_ANNOTATIONSENTRY']._serialized_end=311
-  _globals['_LISTOUTPUTSREQUEST']._serialized_start=352
-  _globals['_LISTOUTPUTSREQUEST']._serialized_end=444
-  _globals['_LISTOUTPUTSRESPONSE']._serialized_start=446
-  _globals['_LISTOUTPUTSRESPONSE']._serialized_end=548
-  _globals['_WATCHOUTPUTSREQUEST']._serialized_start=550
-  _globals['_WATCHOUTPUTSREQUEST']._serialized_end=604
-  _globals['_WATCHOUTPUTSRESPONSE']._serialized_start=607
-  _globals['_WATCHOUTPUTSRESPONSE']._serialized_end=819
-  _globals['_OUTPUTSSYNCED']._serialized_start=821
-  _globals['_OUTPUTSSYNCED']._serialized_end=854
-  _globals['_OUTPUTSRESYNC']._serialized_start=856
-  _globals['_OUTPUTSRESYNC']._serialized_end=871
-  _globals['_OUTPUTSERVICE']._serialized_start=874
-  _globals['_OUTPUTSERVICE']._serialized_end=1058
+  _globals['_OUTPUT']._serialized_end=424
+  _globals['_OUTPUT_ANNOTATIONSENTRY']._serialized_start=335
+  _globals['_OUTPUT_ANNOTATIONSENTRY']._serialized_end=385
+  _globals['_EGRESSROUTERPLAN']._serialized_start=427
+  _globals['_EGRESSROUTERPLAN']._serialized_end=800
+  _globals['_EGRESSROUTERREDIRECT']._serialized_start=802
+  _globals['_EGRESSROUTERREDIRECT']._serialized_end=903
+  _globals['_LISTOUTPUTSREQUEST']._serialized_start=905
+  _globals['_LISTOUTPUTSREQUEST']._serialized_end=997
+  _globals['_LISTOUTPUTSRESPONSE']._serialized_start=999
+  _globals['_LISTOUTPUTSRESPONSE']._serialized_end=1101
+  _globals['_WATCHOUTPUTSREQUEST']._serialized_start=1103
+  _globals['_WATCHOUTPUTSREQUEST']._serialized_end=1157
+  _globals['_WATCHOUTPUTSRESPONSE']._serialized_start=1160
+  _globals['_WATCHOUTPUTSRESPONSE']._serialized_end=1372
+  _globals['_OUTPUTSSYNCED']._serialized_start=1374
+  _globals['_OUTPUTSSYNCED']._serialized_end=1407
+  _globals['_OUTPUTSRESYNC']._serialized_start=1409
+  _globals['_OUTPUTSRESYNC']._serialized_end=1424
+  _globals['_OUTPUTSERVICE']._serialized_start=1427
+  _globals['_OUTPUTSERVICE']._serialized_end=1611
 # @@protoc_insertion_point(module_scope)

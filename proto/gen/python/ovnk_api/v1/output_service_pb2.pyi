@@ -50,6 +50,8 @@ class Output(_message.Message):
     GENEVE_PORT_FIELD_NUMBER: _builtins.int
     VXLAN_PORT_FIELD_NUMBER: _builtins.int
     MTU_FIELD_NUMBER: _builtins.int
+    EGRESS_ROUTER_FIELD_NUMBER: _builtins.int
+    EGRESS_IPS_FIELD_NUMBER: _builtins.int
     geneve_port: _builtins.int
     """Of a node: UDP port of its Geneve tunnels. Unset: it has none."""
     vxlan_port: _builtins.int
@@ -64,6 +66,16 @@ class Output(_message.Message):
     def annotations(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Annotations to be set on it. Others of the object are not ours."""
 
+    @_builtins.property
+    def egress_router(self) -> Global___EgressRouterPlan:
+        """Of an egress router pod: what its network plug-in is to do. Only for callers who may list the definition, too."""
+
+    @_builtins.property
+    def egress_ips(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a node: the egress IPs it holds, sorted. One that is being withdrawn is not among them. Only for callers who may
+        list EgressIP, too.
+        """
+
     def __init__(
         self,
         *,
@@ -72,10 +84,12 @@ class Output(_message.Message):
         geneve_port: _builtins.int | None = ...,
         vxlan_port: _builtins.int | None = ...,
         mtu: _builtins.int | None = ...,
+        egress_router: Global___EgressRouterPlan | None = ...,
+        egress_ips: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_vxlan_port", b"_vxlan_port", "geneve_port", b"geneve_port", "mtu", b"mtu", "reference", b"reference", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_vxlan_port", b"_vxlan_port", "egress_router", b"egress_router", "geneve_port", b"geneve_port", "mtu", b"mtu", "reference", b"reference", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_vxlan_port", b"_vxlan_port", "annotations", b"annotations", "geneve_port", b"geneve_port", "mtu", b"mtu", "reference", b"reference", "vxlan_port", b"vxlan_port"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port", "_mtu", b"_mtu", "_vxlan_port", b"_vxlan_port", "annotations", b"annotations", "egress_ips", b"egress_ips", "egress_router", b"egress_router", "geneve_port", b"geneve_port", "mtu", b"mtu", "reference", b"reference", "vxlan_port", b"vxlan_port"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__geneve_port: _TypeAlias = _typing.Literal["geneve_port"]  # noqa: Y015
     _WhichOneofArgType__geneve_port: _TypeAlias = _typing.Literal["_geneve_port", b"_geneve_port"]  # noqa: Y015
@@ -91,6 +105,134 @@ class Output(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vxlan_port) -> _WhichOneofReturnType__vxlan_port | None: ...
 
 Global___Output: _TypeAlias = Output  # noqa: Y015
+
+@_typing.final
+class EgressRouterPlan(_message.Message):
+    """What the network plug-in is to do in an egress router pod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    INTERFACE_TYPE_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    GATEWAY_FIELD_NUMBER: _builtins.int
+    POD_ADDRESS_FIELD_NUMBER: _builtins.int
+    REDIRECTS_FIELD_NUMBER: _builtins.int
+    ROUTES_FIELD_NUMBER: _builtins.int
+    CLUSTER_ROUTES_FIELD_NUMBER: _builtins.int
+    NFT_FIELD_NUMBER: _builtins.int
+    REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    MTU_BYTES_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The pod's node."""
+    interface: _builtins.str
+    """The second interface."""
+    interface_type: _builtins.str
+    """macvlan or ipvlan."""
+    parent: _builtins.str
+    """The node's interface below it. Empty: that of the node's default route."""
+    mode: _builtins.str
+    """Mode of the interface. Empty: its default."""
+    address: _builtins.str
+    """The reserved source address, with the length of its subnet's prefix."""
+    gateway: _builtins.str
+    """Next hop of the pod's default route."""
+    pod_address: _builtins.str
+    """The pod's address on the cluster network, with the length of its subnet's prefix."""
+    nft: _builtins.str
+    """Ruleset for "nft -f"."""
+    mtu_bytes: _builtins.int
+    """MTU of the second interface in bytes. 0: that of the interface below it."""
+    @_builtins.property
+    def network(self) -> _meta_pb2.ObjectReference:
+        """The NetworkAttachmentDefinition."""
+
+    @_builtins.property
+    def redirects(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressRouterRedirect]:
+        """Where connections to the pod are sent; the first that fits."""
+
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pod's routing table, as "ip route" prints it."""
+
+    @_builtins.property
+    def cluster_routes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The pod's routes to the cluster's and the Services' networks."""
+
+    @_builtins.property
+    def requirements(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What must be done on the platform. As it was when this was told: a change of the platform alone is not told."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What is wrong with it, in a list only, and only for callers who may list whatever it may be about."""
+
+    def __init__(
+        self,
+        *,
+        network: _meta_pb2.ObjectReference | None = ...,
+        node: _builtins.str = ...,
+        interface: _builtins.str = ...,
+        interface_type: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        mode: _builtins.str = ...,
+        address: _builtins.str = ...,
+        gateway: _builtins.str = ...,
+        pod_address: _builtins.str = ...,
+        redirects: _abc.Iterable[Global___EgressRouterRedirect] | None = ...,
+        routes: _abc.Iterable[_builtins.str] | None = ...,
+        cluster_routes: _abc.Iterable[_builtins.str] | None = ...,
+        nft: _builtins.str = ...,
+        requirements: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        mtu_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "cluster_routes", b"cluster_routes", "gateway", b"gateway", "interface", b"interface", "interface_type", b"interface_type", "mode", b"mode", "mtu_bytes", b"mtu_bytes", "network", b"network", "nft", b"nft", "node", b"node", "parent", b"parent", "pod_address", b"pod_address", "redirects", b"redirects", "requirements", b"requirements", "routes", b"routes", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EgressRouterPlan: _TypeAlias = EgressRouterPlan  # noqa: Y015
+
+@_typing.final
+class EgressRouterRedirect(_message.Message):
+    """One destination of an egress router."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    PORT_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    DESTINATION_PORT_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """tcp, udp or sctp. Empty: every port of every protocol."""
+    port: _builtins.int
+    """The port that is asked for; 0 without a protocol."""
+    destination: _builtins.str
+    """The destination's address."""
+    destination_port: _builtins.int
+    """The destination's port. 0: the port that is asked for."""
+    def __init__(
+        self,
+        *,
+        protocol: _builtins.str = ...,
+        port: _builtins.int = ...,
+        destination: _builtins.str = ...,
+        destination_port: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "destination_port", b"destination_port", "port", b"port", "protocol", b"protocol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EgressRouterRedirect: _TypeAlias = EgressRouterRedirect  # noqa: Y015
 
 @_typing.final
 class ListOutputsRequest(_message.Message):

@@ -25,35 +25,41 @@ _sym_db = _symbol_database.Default()
 from ovnk_api.v1 import meta_pb2 as ovnk__api_dot_v1_dot_meta__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ovnk_api/v1/verdict.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\"\x94\x01\n\x08Question\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\'\n\x08protocol\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12#\n\x06\x65ngine\x18\x05 \x01(\x0e\x32\x13.ovnk_api.v1.EngineB\x07\n\x05_port\"\xbe\x02\n\x06\x41nswer\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12#\n\x04path\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.PathKind\x12\x1e\n\x04legs\x18\x04 \x03(\x0b\x32\x10.ovnk_api.v1.Leg\x12 \n\x05steps\x18\x05 \x03(\x0b\x32\x11.ovnk_api.v1.Step\x12\x12\n\nincomplete\x18\x06 \x03(\t\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x13\n\x0bis_redacted\x18\x08 \x01(\x08\x12(\n\treceivers\x18\t \x03(\x0b\x32\x15.ovnk_api.v1.Receiver\x12\x31\n\rload_balancer\x18\n \x01(\x0b\x32\x1a.ovnk_api.v1.LoadBalancing\"\x83\x01\n\rLoadBalancing\x12\x0b\n\x03vip\x18\x01 \x01(\t\x12-\n\x07service\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12&\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x14.ovnk_api.v1.Backend\x12\x0e\n\x06\x63hosen\x18\x04 \x01(\t\"\xd2\x01\n\x07\x42\x61\x63kend\x12\x0e\n\x06target\x18\x01 \x01(\t\x12)\n\x03pod\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\t\x12%\n\x07verdict\x18\x05 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12#\n\x04path\x18\x07 \x01(\x0e\x32\x15.ovnk_api.v1.PathKind\x12\x13\n\x0bis_redacted\x18\x08 \x01(\x08\"9\n\x08Receiver\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"f\n\x03Leg\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12)\n\ttransport\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.Transport\x12\x14\n\x0cis_encrypted\x18\x04 \x01(\x08\"\xbd\x01\n\x04Step\x12\r\n\x05stage\x18\x01 \x01(\t\x12%\n\x07verdict\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12,\n\x06object\x18\x03 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x11\n\x04rule\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfield_path\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x13\n\x0bis_redacted\x18\x07 \x01(\x08\x42\x07\n\x05_rule*n\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x10\n\x0cVERDICT_DROP\x10\x02\x12\x12\n\x0eVERDICT_REJECT\x10\x03\x12\x11\n\rVERDICT_MIXED\x10\x04*n\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x10\n\x0cPROTOCOL_UDP\x10\x02\x12\x11\n\rPROTOCOL_SCTP\x10\x03\x12\x11\n\rPROTOCOL_ICMP\x10\x04*w\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x11\n\rENGINE_INTENT\x10\x01\x12\x0f\n\x0b\x45NGINE_FAST\x10\x02\x12\x10\n\x0c\x45NGINE_FLOWS\x10\x03\x12\x0f\n\x0b\x45NGINE_BOTH\x10\x04\x12\x0e\n\nENGINE_ALL\x10\x05*\xaf\x01\n\x08PathKind\x12\x19\n\x15PATH_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13PATH_KIND_SAME_NODE\x10\x01\x12\x15\n\x11PATH_KIND_OVERLAY\x10\x02\x12\x13\n\x0fPATH_KIND_VXLAN\x10\x03\x12\x16\n\x12PATH_KIND_EXTERNAL\x10\x04\x12\x12\n\x0ePATH_KIND_HOST\x10\x05\x12\x17\n\x13PATH_KIND_MULTICAST\x10\x06*~\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRANSPORT_LOCAL\x10\x01\x12\x14\n\x10TRANSPORT_GENEVE\x10\x02\x12\x13\n\x0fTRANSPORT_VXLAN\x10\x03\x12\x16\n\x12TRANSPORT_UNDERLAY\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19ovnk_api/v1/verdict.proto\x12\x0bovnk_api.v1\x1a\x16ovnk_api/v1/meta.proto\"\x94\x01\n\x08Question\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12\'\n\x08protocol\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.Protocol\x12\x11\n\x04port\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12#\n\x06\x65ngine\x18\x05 \x01(\x0e\x32\x13.ovnk_api.v1.EngineB\x07\n\x05_port\"\x92\x03\n\x06\x41nswer\x12%\n\x07verdict\x18\x01 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12#\n\x04path\x18\x03 \x01(\x0e\x32\x15.ovnk_api.v1.PathKind\x12\x1e\n\x04legs\x18\x04 \x03(\x0b\x32\x10.ovnk_api.v1.Leg\x12 \n\x05steps\x18\x05 \x03(\x0b\x32\x11.ovnk_api.v1.Step\x12\x12\n\nincomplete\x18\x06 \x03(\t\x12\x10\n\x08revision\x18\x07 \x01(\x03\x12\x13\n\x0bis_redacted\x18\x08 \x01(\x08\x12(\n\treceivers\x18\t \x03(\x0b\x32\x15.ovnk_api.v1.Receiver\x12\x31\n\rload_balancer\x18\n \x01(\x0b\x32\x1a.ovnk_api.v1.LoadBalancing\x12-\n\regress_router\x18\x0c \x01(\x0b\x32\x16.ovnk_api.v1.RouterHop\x12#\n\x06\x65gress\x18\r \x01(\x0b\x32\x13.ovnk_api.v1.Egress\"^\n\x06\x45gress\x12\x15\n\x08\x65gressip\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x30\n\ncandidates\x18\x02 \x03(\x0b\x32\x1c.ovnk_api.v1.EgressCandidateB\x0b\n\t_egressip\"2\n\x0f\x45gressCandidate\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x11\n\tsource_ip\x18\x02 \x01(\t\"\xae\x01\n\tRouterHop\x12)\n\x03pod\x18\x01 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12-\n\x07network\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x11\n\tinterface\x18\x04 \x01(\t\x12\x11\n\tsource_ip\x18\x05 \x01(\t\x12\x13\n\x0b\x64\x65stination\x18\x06 \x01(\t\"\x83\x01\n\rLoadBalancing\x12\x0b\n\x03vip\x18\x01 \x01(\t\x12-\n\x07service\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12&\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32\x14.ovnk_api.v1.Backend\x12\x0e\n\x06\x63hosen\x18\x04 \x01(\t\"\xd2\x01\n\x07\x42\x61\x63kend\x12\x0e\n\x06target\x18\x01 \x01(\t\x12)\n\x03pod\x18\x02 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\r\n\x05\x65ntry\x18\x04 \x01(\t\x12%\n\x07verdict\x18\x05 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12#\n\x04path\x18\x07 \x01(\x0e\x32\x15.ovnk_api.v1.PathKind\x12\x13\n\x0bis_redacted\x18\x08 \x01(\x08\"9\n\x08Receiver\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\"z\n\x03Leg\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0e\n\x06target\x18\x02 \x01(\t\x12)\n\ttransport\x18\x03 \x01(\x0e\x32\x16.ovnk_api.v1.Transport\x12\x14\n\x0cis_encrypted\x18\x04 \x01(\x08\x12\x12\n\nprotection\x18\x05 \x01(\t\"\xbd\x01\n\x04Step\x12\r\n\x05stage\x18\x01 \x01(\t\x12%\n\x07verdict\x18\x02 \x01(\x0e\x32\x14.ovnk_api.v1.Verdict\x12,\n\x06object\x18\x03 \x01(\x0b\x32\x1c.ovnk_api.v1.ObjectReference\x12\x11\n\x04rule\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nfield_path\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x13\n\x0bis_redacted\x18\x07 \x01(\x08\x42\x07\n\x05_rule*n\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n\rVERDICT_ALLOW\x10\x01\x12\x10\n\x0cVERDICT_DROP\x10\x02\x12\x12\n\x0eVERDICT_REJECT\x10\x03\x12\x11\n\rVERDICT_MIXED\x10\x04*n\n\x08Protocol\x12\x18\n\x14PROTOCOL_UNSPECIFIED\x10\x00\x12\x10\n\x0cPROTOCOL_TCP\x10\x01\x12\x10\n\x0cPROTOCOL_UDP\x10\x02\x12\x11\n\rPROTOCOL_SCTP\x10\x03\x12\x11\n\rPROTOCOL_ICMP\x10\x04*w\n\x06\x45ngine\x12\x16\n\x12\x45NGINE_UNSPECIFIED\x10\x00\x12\x11\n\rENGINE_INTENT\x10\x01\x12\x0f\n\x0b\x45NGINE_FAST\x10\x02\x12\x10\n\x0c\x45NGINE_FLOWS\x10\x03\x12\x0f\n\x0b\x45NGINE_BOTH\x10\x04\x12\x0e\n\nENGINE_ALL\x10\x05*\xaf\x01\n\x08PathKind\x12\x19\n\x15PATH_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13PATH_KIND_SAME_NODE\x10\x01\x12\x15\n\x11PATH_KIND_OVERLAY\x10\x02\x12\x13\n\x0fPATH_KIND_VXLAN\x10\x03\x12\x16\n\x12PATH_KIND_EXTERNAL\x10\x04\x12\x12\n\x0ePATH_KIND_HOST\x10\x05\x12\x17\n\x13PATH_KIND_MULTICAST\x10\x06*~\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x13\n\x0fTRANSPORT_LOCAL\x10\x01\x12\x14\n\x10TRANSPORT_GENEVE\x10\x02\x12\x13\n\x0fTRANSPORT_VXLAN\x10\x03\x12\x16\n\x12TRANSPORT_UNDERLAY\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ovnk_api.v1.verdict_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VERDICT']._serialized_start=1240
-  _globals['_VERDICT']._serialized_end=1350
-  _globals['_PROTOCOL']._serialized_start=1352
-  _globals['_PROTOCOL']._serialized_end=1462
-  _globals['_ENGINE']._serialized_start=1464
-  _globals['_ENGINE']._serialized_end=1583
-  _globals['_PATHKIND']._serialized_start=1586
-  _globals['_PATHKIND']._serialized_end=1761
-  _globals['_TRANSPORT']._serialized_start=1763
-  _globals['_TRANSPORT']._serialized_end=1889
+  _globals['_VERDICT']._serialized_start=1669
+  _globals['_VERDICT']._serialized_end=1779
+  _globals['_PROTOCOL']._serialized_start=1781
+  _globals['_PROTOCOL']._serialized_end=1891
+  _globals['_ENGINE']._serialized_start=1893
+  _globals['_ENGINE']._serialized_end=2012
+  _globals['_PATHKIND']._serialized_start=2015
+  _globals['_PATHKIND']._serialized_end=2190
+  _globals['_TRANSPORT']._serialized_start=2192
+  _globals['_TRANSPORT']._serialized_end=2318
   _globals['_QUESTION']._serialized_start=67
   _globals['_QUESTION']._serialized_end=215
   _globals['_ANSWER']._serialized_start=218
-  _globals['_ANSWER']._serialized_end=536
-  _globals['_LOADBALANCING']._serialized_start=539
-  _globals['_LOADBALANCING']._serialized_end=670
-  _globals['_BACKEND']._serialized_start=673
-  _globals['_BACKEND']._serialized_end=883
-  _globals['_RECEIVER']._serialized_start=885
-  _globals['_RECEIVER']._serialized_end=942
-  _globals['_LEG']._serialized_start=944
-  _globals['_LEG']._serialized_end=1046
-  _globals['_STEP']._serialized_start=1049
-  _globals['_STEP']._serialized_end=1238
+  _globals['_ANSWER']._serialized_end=620
+  _globals['_EGRESS']._serialized_start=622
+  _globals['_EGRESS']._serialized_end=716
+  _globals['_EGRESSCANDIDATE']._serialized_start=718
+  _globals['_EGRESSCANDIDATE']._serialized_end=768
+  _globals['_ROUTERHOP']._serialized_start=771
+  _globals['_ROUTERHOP']._serialized_end=945
+  _globals['_LOADBALANCING']._serialized_start=948
+  _globals['_LOADBALANCING']._serialized_end=1079
+  _globals['_BACKEND']._serialized_start=1082
+  _globals['_BACKEND']._serialized_end=1292
+  _globals['_RECEIVER']._serialized_start=1294
+  _globals['_RECEIVER']._serialized_end=1351
+  _globals['_LEG']._serialized_start=1353
+  _globals['_LEG']._serialized_end=1475
+  _globals['_STEP']._serialized_start=1478
+  _globals['_STEP']._serialized_end=1667
 # @@protoc_insertion_point(module_scope)

@@ -250,6 +250,8 @@ class Answer(_message.Message):
     IS_REDACTED_FIELD_NUMBER: _builtins.int
     RECEIVERS_FIELD_NUMBER: _builtins.int
     LOAD_BALANCER_FIELD_NUMBER: _builtins.int
+    EGRESS_ROUTER_FIELD_NUMBER: _builtins.int
+    EGRESS_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """What happens."""
     reason: _builtins.str
@@ -282,6 +284,18 @@ class Answer(_message.Message):
         where they differ. Unset where the caller may not read the Service.
         """
 
+    @_builtins.property
+    def egress_router(self) -> Global___RouterHop:
+        """Set where the connection reaches an egress router pod that sends it on: the leg past OVN. Unset where the caller may
+        not read the pod or the definition that says so.
+        """
+
+    @_builtins.property
+    def egress(self) -> Global___Egress:
+        """Set where a pod sends to an address outside: by which nodes and as whom that leaves. Unset where the caller may not
+        read the EgressIP that decides.
+        """
+
     def __init__(
         self,
         *,
@@ -295,14 +309,118 @@ class Answer(_message.Message):
         is_redacted: _builtins.bool = ...,
         receivers: _abc.Iterable[Global___Receiver] | None = ...,
         load_balancer: Global___LoadBalancing | None = ...,
+        egress_router: Global___RouterHop | None = ...,
+        egress: Global___Egress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["load_balancer", b"load_balancer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["egress", b"egress", "egress_router", b"egress_router", "load_balancer", b"load_balancer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["incomplete", b"incomplete", "is_redacted", b"is_redacted", "legs", b"legs", "load_balancer", b"load_balancer", "path", b"path", "reason", b"reason", "receivers", b"receivers", "revision", b"revision", "steps", b"steps", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["egress", b"egress", "egress_router", b"egress_router", "incomplete", b"incomplete", "is_redacted", b"is_redacted", "legs", b"legs", "load_balancer", b"load_balancer", "path", b"path", "reason", b"reason", "receivers", b"receivers", "revision", b"revision", "steps", b"steps", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Answer: _TypeAlias = Answer  # noqa: Y015
+
+@_typing.final
+class Egress(_message.Message):
+    """How what a pod sends to outside leaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EGRESSIP_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    egressip: _builtins.str
+    """The EgressIP that decides; unset where none applies."""
+    @_builtins.property
+    def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressCandidate]:
+        """The ways out, of which each connection draws one; none where nothing leaves."""
+
+    def __init__(
+        self,
+        *,
+        egressip: _builtins.str | None = ...,
+        candidates: _abc.Iterable[Global___EgressCandidate] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_egressip", b"_egressip", "egressip", b"egressip"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_egressip", b"_egressip", "candidates", b"candidates", "egressip", b"egressip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__egressip: _TypeAlias = _typing.Literal["egressip"]  # noqa: Y015
+    _WhichOneofArgType__egressip: _TypeAlias = _typing.Literal["_egressip", b"_egressip"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__egressip) -> _WhichOneofReturnType__egressip | None: ...
+
+Global___Egress: _TypeAlias = Egress  # noqa: Y015
+
+@_typing.final
+class EgressCandidate(_message.Message):
+    """One way out of the cluster."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SOURCE_IP_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node; empty where the caller may not read it."""
+    source_ip: _builtins.str
+    """The source address outside."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        source_ip: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "source_ip", b"source_ip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EgressCandidate: _TypeAlias = EgressCandidate  # noqa: Y015
+
+@_typing.final
+class RouterHop(_message.Message):
+    """What an egress router pod makes of a connection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POD_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    INTERFACE_FIELD_NUMBER: _builtins.int
+    SOURCE_IP_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node that the connection leaves; empty where the caller may not read it."""
+    interface: _builtins.str
+    """The pod's interface that it leaves by."""
+    source_ip: _builtins.str
+    """The reserved source address, which the destination sees."""
+    destination: _builtins.str
+    """ADDRESS:PORT that it goes on to, ADDRESS without ports; an IPv6 address with a port stands in brackets."""
+    @_builtins.property
+    def pod(self) -> _meta_pb2.ObjectReference:
+        """The router pod."""
+
+    @_builtins.property
+    def network(self) -> _meta_pb2.ObjectReference:
+        """The NetworkAttachmentDefinition that says where connections go."""
+
+    def __init__(
+        self,
+        *,
+        pod: _meta_pb2.ObjectReference | None = ...,
+        network: _meta_pb2.ObjectReference | None = ...,
+        node: _builtins.str = ...,
+        interface: _builtins.str = ...,
+        source_ip: _builtins.str = ...,
+        destination: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["network", b"network", "pod", b"pod"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "interface", b"interface", "network", b"network", "node", b"node", "pod", b"pod", "source_ip", b"source_ip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouterHop: _TypeAlias = RouterHop  # noqa: Y015
 
 @_typing.final
 class LoadBalancing(_message.Message):
@@ -438,6 +556,7 @@ class Leg(_message.Message):
     TARGET_FIELD_NUMBER: _builtins.int
     TRANSPORT_FIELD_NUMBER: _builtins.int
     IS_ENCRYPTED_FIELD_NUMBER: _builtins.int
+    PROTECTION_FIELD_NUMBER: _builtins.int
     source: _builtins.str
     """Where it starts: a node or an address."""
     target: _builtins.str
@@ -446,6 +565,8 @@ class Leg(_message.Message):
     """How it is travelled."""
     is_encrypted: _builtins.bool
     """Whether it is encrypted."""
+    protection: _builtins.str
+    """Why it is encrypted, or why not; empty in a cluster without IPsec."""
     def __init__(
         self,
         *,
@@ -453,10 +574,11 @@ class Leg(_message.Message):
         target: _builtins.str = ...,
         transport: Global___Transport.ValueType = ...,
         is_encrypted: _builtins.bool = ...,
+        protection: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_encrypted", b"is_encrypted", "source", b"source", "target", b"target", "transport", b"transport"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_encrypted", b"is_encrypted", "protection", b"protection", "source", b"source", "target", b"target", "transport", b"transport"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -129,7 +129,18 @@ export interface OVNKubernetesConfig {
     | InternalSubnets
     | undefined;
   /** Hybrid networking for Windows nodes; only while the cluster has no node. */
-  hybridOverlayConfig: HybridOverlayConfig | undefined;
+  hybridOverlayConfig:
+    | HybridOverlayConfig
+    | undefined;
+  /** Encrypts traffic between nodes, also when empty; only while the cluster has no node. */
+  ipsecConfig: IPsecConfig | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** Encryption of traffic between nodes. */
+export interface IPsecConfig {
+  /** Full, also when absent; Disabled. */
+  mode?: string | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -871,6 +882,7 @@ function createBaseOVNKubernetesConfig(): OVNKubernetesConfig {
     ipv4: undefined,
     ipv6: undefined,
     hybridOverlayConfig: undefined,
+    ipsecConfig: undefined,
     _unknownFields: {},
   };
 }
@@ -900,6 +912,9 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
     }
     if (message.hybridOverlayConfig !== undefined) {
       HybridOverlayConfig.encode(message.hybridOverlayConfig, writer.uint32(66).fork()).join();
+    }
+    if (message.ipsecConfig !== undefined) {
+      IPsecConfig.encode(message.ipsecConfig, writer.uint32(74).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -989,6 +1004,14 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
             message.hybridOverlayConfig = HybridOverlayConfig.decode(reader, reader.uint32());
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.ipsecConfig = IPsecConfig.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1030,6 +1053,80 @@ export const OVNKubernetesConfig: MessageFns<OVNKubernetesConfig> = {
     message.hybridOverlayConfig = (object.hybridOverlayConfig !== undefined && object.hybridOverlayConfig !== null)
       ? HybridOverlayConfig.fromPartial(object.hybridOverlayConfig)
       : undefined;
+    message.ipsecConfig = (object.ipsecConfig !== undefined && object.ipsecConfig !== null)
+      ? IPsecConfig.fromPartial(object.ipsecConfig)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseIPsecConfig(): IPsecConfig {
+  return { mode: undefined, _unknownFields: {} };
+}
+
+export const IPsecConfig: MessageFns<IPsecConfig> = {
+  encode(message: IPsecConfig, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.mode !== undefined) {
+      writer.uint32(10).string(message.mode);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IPsecConfig {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIPsecConfig();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.mode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<IPsecConfig>): IPsecConfig {
+    return IPsecConfig.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<IPsecConfig>): IPsecConfig {
+    const message = createBaseIPsecConfig();
+    message.mode = object.mode ?? undefined;
     return message;
   },
 };

@@ -8,7 +8,9 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { Infrastructure, Network, NetworkOperator } from "./cluster";
 import { EgressFirewall } from "./egress_firewall";
+import { EgressIP } from "./egress_ip";
 import { Namespace } from "./namespace";
+import { NetworkAttachmentDefinition } from "./network_attachment";
 import { NetworkPolicy } from "./network_policy";
 import { Node } from "./node";
 import { Pod } from "./pod";
@@ -59,7 +61,15 @@ export interface Object {
     | EndpointSlice
     | undefined;
   /** v1 Endpoints. */
-  endpoints?: Endpoints | undefined;
+  endpoints?:
+    | Endpoints
+    | undefined;
+  /** k8s.ovn.org/v1 EgressIP. */
+  egressIp?:
+    | EgressIP
+    | undefined;
+  /** k8s.cni.cncf.io/v1 NetworkAttachmentDefinition. */
+  networkAttachmentDefinition?: NetworkAttachmentDefinition | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -76,6 +86,8 @@ function createBaseObject(): Object {
     service: undefined,
     endpointSlice: undefined,
     endpoints: undefined,
+    egressIp: undefined,
+    networkAttachmentDefinition: undefined,
     _unknownFields: {},
   };
 }
@@ -114,6 +126,12 @@ export const Object: MessageFns<Object> = {
     }
     if (message.endpoints !== undefined) {
       Endpoints.encode(message.endpoints, writer.uint32(90).fork()).join();
+    }
+    if (message.egressIp !== undefined) {
+      EgressIP.encode(message.egressIp, writer.uint32(98).fork()).join();
+    }
+    if (message.networkAttachmentDefinition !== undefined) {
+      NetworkAttachmentDefinition.encode(message.networkAttachmentDefinition, writer.uint32(106).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -227,6 +245,22 @@ export const Object: MessageFns<Object> = {
             message.endpoints = Endpoints.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.egressIp = EgressIP.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.networkAttachmentDefinition = NetworkAttachmentDefinition.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -281,6 +315,13 @@ export const Object: MessageFns<Object> = {
     message.endpoints = (object.endpoints !== undefined && object.endpoints !== null)
       ? Endpoints.fromPartial(object.endpoints)
       : undefined;
+    message.egressIp = (object.egressIp !== undefined && object.egressIp !== null)
+      ? EgressIP.fromPartial(object.egressIp)
+      : undefined;
+    message.networkAttachmentDefinition =
+      (object.networkAttachmentDefinition !== undefined && object.networkAttachmentDefinition !== null)
+        ? NetworkAttachmentDefinition.fromPartial(object.networkAttachmentDefinition)
+        : undefined;
     return message;
   },
 };

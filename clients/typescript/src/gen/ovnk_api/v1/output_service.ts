@@ -41,13 +41,76 @@ export interface Output {
     | number
     | undefined;
   /** Of a node: MTU of the pods' network in bytes. */
-  mtu?: number | undefined;
+  mtu?:
+    | number
+    | undefined;
+  /** Of an egress router pod: what its network plug-in is to do. Only for callers who may list the definition, too. */
+  egressRouter:
+    | EgressRouterPlan
+    | undefined;
+  /**
+   * Of a node: the egress IPs it holds, sorted. One that is being withdrawn is not among them. Only for callers who may
+   * list EgressIP, too.
+   */
+  egressIps: string[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 export interface Output_AnnotationsEntry {
   key: string;
   value: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What the network plug-in is to do in an egress router pod. */
+export interface EgressRouterPlan {
+  /** The NetworkAttachmentDefinition. */
+  network:
+    | ObjectReference
+    | undefined;
+  /** The pod's node. */
+  node: string;
+  /** The second interface. */
+  interface: string;
+  /** macvlan or ipvlan. */
+  interfaceType: string;
+  /** The node's interface below it. Empty: that of the node's default route. */
+  parent: string;
+  /** Mode of the interface. Empty: its default. */
+  mode: string;
+  /** The reserved source address, with the length of its subnet's prefix. */
+  address: string;
+  /** Next hop of the pod's default route. */
+  gateway: string;
+  /** The pod's address on the cluster network, with the length of its subnet's prefix. */
+  podAddress: string;
+  /** Where connections to the pod are sent; the first that fits. */
+  redirects: EgressRouterRedirect[];
+  /** The pod's routing table, as "ip route" prints it. */
+  routes: string[];
+  /** The pod's routes to the cluster's and the Services' networks. */
+  clusterRoutes: string[];
+  /** Ruleset for "nft -f". */
+  nft: string;
+  /** What must be done on the platform. As it was when this was told: a change of the platform alone is not told. */
+  requirements: string[];
+  /** What is wrong with it, in a list only, and only for callers who may list whatever it may be about. */
+  warnings: string[];
+  /** MTU of the second interface in bytes. 0: that of the interface below it. */
+  mtuBytes: number;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One destination of an egress router. */
+export interface EgressRouterRedirect {
+  /** tcp, udp or sctp. Empty: every port of every protocol. */
+  protocol: string;
+  /** The port that is asked for; 0 without a protocol. */
+  port: number;
+  /** The destination's address. */
+  destination: string;
+  /** The destination's port. 0: the port that is asked for. */
+  destinationPort: number;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -122,6 +185,8 @@ function createBaseOutput(): Output {
     genevePort: undefined,
     vxlanPort: undefined,
     mtu: undefined,
+    egressRouter: undefined,
+    egressIps: [],
     _unknownFields: {},
   };
 }
@@ -142,6 +207,12 @@ export const Output: MessageFns<Output> = {
     }
     if (message.mtu !== undefined) {
       writer.uint32(40).int32(message.mtu);
+    }
+    if (message.egressRouter !== undefined) {
+      EgressRouterPlan.encode(message.egressRouter, writer.uint32(50).fork()).join();
+    }
+    for (const v of message.egressIps) {
+      writer.uint32(58).string(v!);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -210,6 +281,22 @@ export const Output: MessageFns<Output> = {
             message.mtu = reader.int32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.egressRouter = EgressRouterPlan.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.egressIps.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -250,6 +337,10 @@ export const Output: MessageFns<Output> = {
     message.genevePort = object.genevePort ?? undefined;
     message.vxlanPort = object.vxlanPort ?? undefined;
     message.mtu = object.mtu ?? undefined;
+    message.egressRouter = (object.egressRouter !== undefined && object.egressRouter !== null)
+      ? EgressRouterPlan.fromPartial(object.egressRouter)
+      : undefined;
+    message.egressIps = object.egressIps?.map((e) => e) || [];
     return message;
   },
 };
@@ -333,6 +424,384 @@ export const Output_AnnotationsEntry: MessageFns<Output_AnnotationsEntry> = {
     const message = createBaseOutput_AnnotationsEntry();
     message.key = object.key ?? "";
     message.value = object.value ?? "";
+    return message;
+  },
+};
+
+function createBaseEgressRouterPlan(): EgressRouterPlan {
+  return {
+    network: undefined,
+    node: "",
+    interface: "",
+    interfaceType: "",
+    parent: "",
+    mode: "",
+    address: "",
+    gateway: "",
+    podAddress: "",
+    redirects: [],
+    routes: [],
+    clusterRoutes: [],
+    nft: "",
+    requirements: [],
+    warnings: [],
+    mtuBytes: 0,
+    _unknownFields: {},
+  };
+}
+
+export const EgressRouterPlan: MessageFns<EgressRouterPlan> = {
+  encode(message: EgressRouterPlan, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.network !== undefined) {
+      ObjectReference.encode(message.network, writer.uint32(10).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    if (message.interface !== "") {
+      writer.uint32(26).string(message.interface);
+    }
+    if (message.interfaceType !== "") {
+      writer.uint32(34).string(message.interfaceType);
+    }
+    if (message.parent !== "") {
+      writer.uint32(42).string(message.parent);
+    }
+    if (message.mode !== "") {
+      writer.uint32(50).string(message.mode);
+    }
+    if (message.address !== "") {
+      writer.uint32(58).string(message.address);
+    }
+    if (message.gateway !== "") {
+      writer.uint32(66).string(message.gateway);
+    }
+    if (message.podAddress !== "") {
+      writer.uint32(74).string(message.podAddress);
+    }
+    for (const v of message.redirects) {
+      EgressRouterRedirect.encode(v!, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.routes) {
+      writer.uint32(90).string(v!);
+    }
+    for (const v of message.clusterRoutes) {
+      writer.uint32(98).string(v!);
+    }
+    if (message.nft !== "") {
+      writer.uint32(106).string(message.nft);
+    }
+    for (const v of message.requirements) {
+      writer.uint32(114).string(v!);
+    }
+    for (const v of message.warnings) {
+      writer.uint32(122).string(v!);
+    }
+    if (message.mtuBytes !== 0) {
+      writer.uint32(128).int32(message.mtuBytes);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EgressRouterPlan {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEgressRouterPlan();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.network = ObjectReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.interfaceType = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.parent = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.mode = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.address = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.gateway = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.podAddress = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.redirects.push(EgressRouterRedirect.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.routes.push(reader.string());
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.clusterRoutes.push(reader.string());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.nft = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.requirements.push(reader.string());
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.warnings.push(reader.string());
+            continue;
+          }
+          case 16: {
+            if (tag !== 128) {
+              break;
+            }
+
+            message.mtuBytes = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EgressRouterPlan>): EgressRouterPlan {
+    return EgressRouterPlan.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EgressRouterPlan>): EgressRouterPlan {
+    const message = createBaseEgressRouterPlan();
+    message.network = (object.network !== undefined && object.network !== null)
+      ? ObjectReference.fromPartial(object.network)
+      : undefined;
+    message.node = object.node ?? "";
+    message.interface = object.interface ?? "";
+    message.interfaceType = object.interfaceType ?? "";
+    message.parent = object.parent ?? "";
+    message.mode = object.mode ?? "";
+    message.address = object.address ?? "";
+    message.gateway = object.gateway ?? "";
+    message.podAddress = object.podAddress ?? "";
+    message.redirects = object.redirects?.map((e) => EgressRouterRedirect.fromPartial(e)) || [];
+    message.routes = object.routes?.map((e) => e) || [];
+    message.clusterRoutes = object.clusterRoutes?.map((e) => e) || [];
+    message.nft = object.nft ?? "";
+    message.requirements = object.requirements?.map((e) => e) || [];
+    message.warnings = object.warnings?.map((e) => e) || [];
+    message.mtuBytes = object.mtuBytes ?? 0;
+    return message;
+  },
+};
+
+function createBaseEgressRouterRedirect(): EgressRouterRedirect {
+  return { protocol: "", port: 0, destination: "", destinationPort: 0, _unknownFields: {} };
+}
+
+export const EgressRouterRedirect: MessageFns<EgressRouterRedirect> = {
+  encode(message: EgressRouterRedirect, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.protocol !== "") {
+      writer.uint32(10).string(message.protocol);
+    }
+    if (message.port !== 0) {
+      writer.uint32(16).int32(message.port);
+    }
+    if (message.destination !== "") {
+      writer.uint32(26).string(message.destination);
+    }
+    if (message.destinationPort !== 0) {
+      writer.uint32(32).int32(message.destinationPort);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EgressRouterRedirect {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEgressRouterRedirect();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.protocol = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.port = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.destination = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.destinationPort = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EgressRouterRedirect>): EgressRouterRedirect {
+    return EgressRouterRedirect.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EgressRouterRedirect>): EgressRouterRedirect {
+    const message = createBaseEgressRouterRedirect();
+    message.protocol = object.protocol ?? "";
+    message.port = object.port ?? 0;
+    message.destination = object.destination ?? "";
+    message.destinationPort = object.destinationPort ?? 0;
     return message;
   },
 };

@@ -418,7 +418,62 @@ export interface Answer {
    * Set where the connection is one to a Service: who may answer it. The verdict is then that of all of them, and MIXED
    * where they differ. Unset where the caller may not read the Service.
    */
-  loadBalancer: LoadBalancing | undefined;
+  loadBalancer:
+    | LoadBalancing
+    | undefined;
+  /**
+   * Set where the connection reaches an egress router pod that sends it on: the leg past OVN. Unset where the caller may
+   * not read the pod or the definition that says so.
+   */
+  egressRouter:
+    | RouterHop
+    | undefined;
+  /**
+   * Set where a pod sends to an address outside: by which nodes and as whom that leaves. Unset where the caller may not
+   * read the EgressIP that decides.
+   */
+  egress: Egress | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** How what a pod sends to outside leaves. */
+export interface Egress {
+  /** The EgressIP that decides; unset where none applies. */
+  egressip?:
+    | string
+    | undefined;
+  /** The ways out, of which each connection draws one; none where nothing leaves. */
+  candidates: EgressCandidate[];
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** One way out of the cluster. */
+export interface EgressCandidate {
+  /** The node; empty where the caller may not read it. */
+  node: string;
+  /** The source address outside. */
+  sourceIp: string;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** What an egress router pod makes of a connection. */
+export interface RouterHop {
+  /** The router pod. */
+  pod:
+    | ObjectReference
+    | undefined;
+  /** The NetworkAttachmentDefinition that says where connections go. */
+  network:
+    | ObjectReference
+    | undefined;
+  /** The node that the connection leaves; empty where the caller may not read it. */
+  node: string;
+  /** The pod's interface that it leaves by. */
+  interface: string;
+  /** The reserved source address, which the destination sees. */
+  sourceIp: string;
+  /** ADDRESS:PORT that it goes on to, ADDRESS without ports; an IPv6 address with a port stands in brackets. */
+  destination: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -487,6 +542,8 @@ export interface Leg {
   transport: Transport;
   /** Whether it is encrypted. */
   isEncrypted: boolean;
+  /** Why it is encrypted, or why not; empty in a cluster without IPsec. */
+  protection: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -651,6 +708,8 @@ function createBaseAnswer(): Answer {
     isRedacted: false,
     receivers: [],
     loadBalancer: undefined,
+    egressRouter: undefined,
+    egress: undefined,
     _unknownFields: {},
   };
 }
@@ -686,6 +745,12 @@ export const Answer: MessageFns<Answer> = {
     }
     if (message.loadBalancer !== undefined) {
       LoadBalancing.encode(message.loadBalancer, writer.uint32(82).fork()).join();
+    }
+    if (message.egressRouter !== undefined) {
+      RouterHop.encode(message.egressRouter, writer.uint32(98).fork()).join();
+    }
+    if (message.egress !== undefined) {
+      Egress.encode(message.egress, writer.uint32(106).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -791,6 +856,22 @@ export const Answer: MessageFns<Answer> = {
             message.loadBalancer = LoadBalancing.decode(reader, reader.uint32());
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.egressRouter = RouterHop.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.egress = Egress.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -828,6 +909,321 @@ export const Answer: MessageFns<Answer> = {
     message.loadBalancer = (object.loadBalancer !== undefined && object.loadBalancer !== null)
       ? LoadBalancing.fromPartial(object.loadBalancer)
       : undefined;
+    message.egressRouter = (object.egressRouter !== undefined && object.egressRouter !== null)
+      ? RouterHop.fromPartial(object.egressRouter)
+      : undefined;
+    message.egress = (object.egress !== undefined && object.egress !== null)
+      ? Egress.fromPartial(object.egress)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEgress(): Egress {
+  return { egressip: undefined, candidates: [], _unknownFields: {} };
+}
+
+export const Egress: MessageFns<Egress> = {
+  encode(message: Egress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.egressip !== undefined) {
+      writer.uint32(10).string(message.egressip);
+    }
+    for (const v of message.candidates) {
+      EgressCandidate.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Egress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.egressip = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.candidates.push(EgressCandidate.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<Egress>): Egress {
+    return Egress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<Egress>): Egress {
+    const message = createBaseEgress();
+    message.egressip = object.egressip ?? undefined;
+    message.candidates = object.candidates?.map((e) => EgressCandidate.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseEgressCandidate(): EgressCandidate {
+  return { node: "", sourceIp: "", _unknownFields: {} };
+}
+
+export const EgressCandidate: MessageFns<EgressCandidate> = {
+  encode(message: EgressCandidate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.sourceIp !== "") {
+      writer.uint32(18).string(message.sourceIp);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EgressCandidate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEgressCandidate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.sourceIp = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<EgressCandidate>): EgressCandidate {
+    return EgressCandidate.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EgressCandidate>): EgressCandidate {
+    const message = createBaseEgressCandidate();
+    message.node = object.node ?? "";
+    message.sourceIp = object.sourceIp ?? "";
+    return message;
+  },
+};
+
+function createBaseRouterHop(): RouterHop {
+  return {
+    pod: undefined,
+    network: undefined,
+    node: "",
+    interface: "",
+    sourceIp: "",
+    destination: "",
+    _unknownFields: {},
+  };
+}
+
+export const RouterHop: MessageFns<RouterHop> = {
+  encode(message: RouterHop, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.pod !== undefined) {
+      ObjectReference.encode(message.pod, writer.uint32(10).fork()).join();
+    }
+    if (message.network !== undefined) {
+      ObjectReference.encode(message.network, writer.uint32(18).fork()).join();
+    }
+    if (message.node !== "") {
+      writer.uint32(26).string(message.node);
+    }
+    if (message.interface !== "") {
+      writer.uint32(34).string(message.interface);
+    }
+    if (message.sourceIp !== "") {
+      writer.uint32(42).string(message.sourceIp);
+    }
+    if (message.destination !== "") {
+      writer.uint32(50).string(message.destination);
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RouterHop {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRouterHop();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.pod = ObjectReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.network = ObjectReference.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.interface = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.sourceIp = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.destination = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<RouterHop>): RouterHop {
+    return RouterHop.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RouterHop>): RouterHop {
+    const message = createBaseRouterHop();
+    message.pod = (object.pod !== undefined && object.pod !== null)
+      ? ObjectReference.fromPartial(object.pod)
+      : undefined;
+    message.network = (object.network !== undefined && object.network !== null)
+      ? ObjectReference.fromPartial(object.network)
+      : undefined;
+    message.node = object.node ?? "";
+    message.interface = object.interface ?? "";
+    message.sourceIp = object.sourceIp ?? "";
+    message.destination = object.destination ?? "";
     return message;
   },
 };
@@ -1204,7 +1600,14 @@ export const Receiver: MessageFns<Receiver> = {
 };
 
 function createBaseLeg(): Leg {
-  return { source: "", target: "", transport: Transport.TRANSPORT_UNSPECIFIED, isEncrypted: false, _unknownFields: {} };
+  return {
+    source: "",
+    target: "",
+    transport: Transport.TRANSPORT_UNSPECIFIED,
+    isEncrypted: false,
+    protection: "",
+    _unknownFields: {},
+  };
 }
 
 export const Leg: MessageFns<Leg> = {
@@ -1220,6 +1623,9 @@ export const Leg: MessageFns<Leg> = {
     }
     if (message.isEncrypted !== false) {
       writer.uint32(32).bool(message.isEncrypted);
+    }
+    if (message.protection !== "") {
+      writer.uint32(42).string(message.protection);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1277,6 +1683,14 @@ export const Leg: MessageFns<Leg> = {
             message.isEncrypted = reader.bool();
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.protection = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1306,6 +1720,7 @@ export const Leg: MessageFns<Leg> = {
     message.target = object.target ?? "";
     message.transport = object.transport ?? Transport.TRANSPORT_UNSPECIFIED;
     message.isEncrypted = object.isEncrypted ?? false;
+    message.protection = object.protection ?? "";
     return message;
   },
 };

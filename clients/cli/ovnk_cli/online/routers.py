@@ -1,0 +1,56 @@
+"""Plans of egress router pods on a server, in the form that files give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ovnk_api.v1.output_service_pb2 import EgressRouterPlan, EgressRouterRedirect, Output
+from ovnk_client import Client
+
+Document = dict[str, Any]
+
+
+async def routers(client: Client) -> list[Document]:
+    """The documents of ``ovnk egressrouter``, by pod."""
+    return [
+        _document(each, each.egress_router) async for each in client.outputs("Pod") if each.HasField("egress_router")
+    ]
+
+
+def _document(output: Output, plan: EgressRouterPlan) -> Document:
+    return {
+        "pod": f"{output.reference.namespace}/{output.reference.name}",
+        "node": plan.node,
+        "network": f"{plan.network.namespace}/{plan.network.name}",
+        "interface": plan.interface,
+        "interfaceType": plan.interface_type,
+        "parent": plan.parent or None,
+        "mode": plan.mode or None,
+        "mtu": plan.mtu_bytes or None,
+        "address": plan.address,
+        "gateway": plan.gateway,
+        "podAddress": plan.pod_address,
+        "destinations": list(map(_destination, plan.redirects)),
+        "redirects": [
+            {
+                "protocol": each.protocol or None,
+                "port": each.port or None,
+                "destination": each.destination,
+                "destinationPort": each.destination_port or each.port or None,
+            }
+            for each in plan.redirects
+        ],
+        "routes": list(plan.routes),
+        "clusterRoutes": list(plan.cluster_routes),
+        "nft": plan.nft,
+        "requirements": list(plan.requirements),
+        "warnings": list(plan.warnings),
+    }
+
+
+def _destination(each: EgressRouterRedirect) -> str:
+    """As 15.12.1 writes it."""
+    if not each.protocol:
+        return f"{each.destination}/{128 if ':' in each.destination else 32}"
+    target = f" {each.destination_port}" if each.destination_port else ""
+    return f"{each.port} {each.protocol} {each.destination}{target}"

@@ -1,0 +1,197 @@
+"""What of egress routers is accepted but does not work as meant: addresses in use, replicas, Services, platform.
+
+Deployments are not read: that one has several replicas shows in its pods (15.11.1.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ovnk_core.analysis.finding import Finding, Severity, found_in
+from ovnk_core.cluster import Cluster
+from ovnk_core.features.egress_router.plan import RouterPlan, redirect_of
+from ovnk_core.features.egress_router.platform import support
+from ovnk_core.features.egress_router.rules import ROUTER_PLAN
+from ovnk_core.features.services.endpoints import SERVICE_BACKEND
+from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
+from ovnk_core.model.pod import Pod
+from ovnk_core.model.tables import (
+    CLUSTER,
+    EGRESS_FIREWALL,
+    EGRESS_IP,
+    INFRASTRUCTURE,
+    NETWORK_ATTACHMENT,
+    NODE,
+    POD,
+    SERVICE,
+)
+from ovnk_core.terms.address import Address
+from ovnk_core.terms.name import NamespacedName, ObjectRef
+from ovnk_core.terms.port import Protocol, Transport
+from ovnk_core.topology.place import SETTINGS, host_addresses
+
+Told = tuple[str, str]
+"""A code and what is said."""
+_PROTOCOLS: dict[Transport, Protocol] = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
+MANY = 8
+"""Routers on one node that we call many. The manual gives no number: the limit is how many MAC addresses the node's
+interface filters in hardware (15.11.1)."""
+
+
+def platform_of(cluster: Cluster) -> str:
+    """The platform type that is in force; empty for none stated."""
+    declared = cluster.engine.rows(INFRASTRUCTURE).get(CLUSTER)
+    return cluster.engine.rows(SETTINGS)[CLUSTER].platform or (declared.platform if declared is not None else "")
+
+
+def router_warnings(cluster: Cluster) -> dict[NamespacedName, tuple[str, ...]]:
+    """By router pod: what is wrong with its address, destinations or place."""
+    return {key: tuple(text for _, text in told) for key, told in _judged(cluster).items()}
+
+
+def _judged(cluster: Cluster) -> dict[NamespacedName, tuple[Told, ...]]:
+    rows = cluster.engine.rows
+    plans, pods = rows(ROUTER_PLAN), rows(POD)
+    users: dict[Address, list[NamespacedName]] = {}
+    for key, plan in sorted(plans.items()):
+        users.setdefault(plan.router.address.address, []).append(key)
+    taken = _taken(cluster)
+    found: dict[NamespacedName, tuple[Told, ...]] = {}
+    for key, plan in sorted(plans.items()):
+        address = plan.router.address.address
+        others = [each for each in users[address] if each != key]
+        told = [("router-address", f"{address} is {taken[address]}, too")] if address in taken else []
+        if others:
+            text = f"{address} is used by {', '.join(map(str, others))}, too: only one pod can use an egress source"
+            told.append(("router-address", f"{text} address at any time (15.11.1.4)"))
+        found[key] = (*told, *_of_destinations(cluster, plan), *_of_pod(cluster, plan, pods[key]))
+    return found
+
+
+def _taken(cluster: Cluster) -> dict[Address, str]:
+    """What has an address besides router pods, as the end of a sentence."""
+    rows = cluster.engine.rows
+    found: dict[Address, str] = {}
+    for key, plan in sorted(rows(ROUTER_PLAN).items()):
+        found.setdefault(plan.router.gateway, f"the gateway of router pod {key}")
+    for name, item in sorted(rows(EGRESS_IP).items()):
+        found |= dict.fromkeys(item.addresses, f"an egress IP of {name.name}")
+    for name, node in sorted(rows(NODE).items()):
+        found |= dict.fromkeys(host_addresses(node, cluster.network), f"an address of node {name.name}")
+    return found
+
+
+def _of_destinations(cluster: Cluster, plan: RouterPlan) -> Iterator[Told]:
+    node = cluster.engine.rows(NODE).get(NamespacedName("", plan.node))
+    own = host_addresses(node, cluster.network) if node is not None else ()
+    for address in dict.fromkeys(each.address for each in plan.router.redirects):
+        if plan.keeps(address):
+            text = "is inside the cluster: it is not reached from the reserved address"
+            yield "router-destination", f"destination {address} {text}"
+        elif address in own:
+            text = f"is its own node, which {plan.router.interface} cannot reach"
+            yield "router-destination", f"destination {address} {text}"
+
+
+def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod) -> Iterator[Told]:
+    rows = cluster.engine.rows
+    router = rows(NETWORK_ATTACHMENT).get
+    networks = [router(NamespacedName(each.namespace, each.network)) for each in pod.attachments]
+    if sum(each is not None and each.router is not None for each in networks) > 1:
+        yield "router-several", f"names several egress routers: its one default route is that of {plan.network}"
+    labels = dict(pod.labels)
+    services = [each for key, each in rows(SERVICE).items() if key.namespace == pod.namespace and each.selector]
+    if not any(all(labels.get(name) == value for name, value in each.selector) for each in services):
+        yield "router-unserved", "no Service selects it: clients would have to know its address (15.12.3)"
+    if NamespacedName(pod.namespace, FIREWALL_NAME) in rows(EGRESS_FIREWALL):
+        text = f"the egress firewall of {pod.namespace} does not see what it sends: that leaves past OVN"
+        yield "router-past-firewall", text
+
+
+def router_findings(cluster: Cluster) -> Iterator[Finding]:
+    """Of the platform, of nodes, of pods, of Services."""
+    rows = cluster.engine.rows
+    plans, platform = rows(ROUTER_PLAN), platform_of(cluster)
+    if plans and support(platform) != "supported":
+        is_certain = support(platform) == "unsupported"
+        doubt = "is not compatible" if is_certain else "may not be compatible"
+        text = f"platform {platform}: an egress router {doubt} with it, because macvlan needs layer 2 (15.11.1)"
+        ref = ObjectRef("Infrastructure", "", CLUSTER.name)
+        severity: Severity = "error" if is_certain else "warning"
+        yield found_in(cluster.sources, ref, "router-platform", text, severity=severity)
+    nodes = [plan.node for plan in plans.values()]
+    for node in sorted(set(nodes)):
+        if nodes.count(node) >= MANY:
+            text = f"{nodes.count(node)} egress routers, each with a MAC address of its own"
+            text += ", can exceed what its interface filters in hardware (15.11.1)"
+            yield found_in(cluster.sources, ObjectRef("Node", "", node), "router-crowded", text)
+    judged = _judged(cluster)
+    for key, pod in sorted(rows(POD).items()):
+        ref = ObjectRef("Pod", key.namespace, key.name)
+        for code, text in (*_unmet(cluster, pod), *judged.get(key, ())):
+            yield found_in(cluster.sources, ref, code, text)
+    for key, code, text in (*_services(cluster), *_backed(cluster)):
+        ref = ObjectRef("Service", key.namespace, key.name)
+        yield found_in(cluster.sources, ref, code, text)
+
+
+def _unmet(cluster: Cluster, pod: Pod) -> Iterator[Told]:
+    """Why a pod that names networks is no router, or not started."""
+    rows = cluster.engine.rows
+    if pod.is_completed:
+        return
+    for each in pod.attachments:
+        name = NamespacedName(each.namespace, each.network)
+        definition = rows(NETWORK_ATTACHMENT).get(name)
+        if definition is None:
+            text = "which is not declared: its containers are not created until it is"
+            yield "router-undeclared", f"names the network {name}, {text}"
+        elif definition.router is not None and pod.is_host_network:
+            yield "router-idle", f"is on the host network, so {name} makes it no egress router"
+        elif definition.router is not None and pod.key not in rows(ROUTER_PLAN):
+            family = definition.router.address.family
+            yield "router-idle", f"has no IPv{family} address on the cluster network, so it routes nothing"
+
+
+def _backed(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
+    """Services with a router pod as an endpoint: clients whose answers are lost, and ports that nothing takes."""
+    rows = cluster.engine.rows
+    plans = {plan.inner.address: plan for plan in rows(ROUTER_PLAN).values()}
+    for key, service in sorted(rows(SERVICE).items() if plans else ()):
+        served = {(each.protocol, each.port, each.address) for each in cluster.engine.members(SERVICE_BACKEND, key)}
+        is_outside = bool(service.has_node_ports or service.external_ips or service.type == "LoadBalancer")
+        for address in sorted({each for *_, each in served if each in plans}):
+            plan = plans[address]
+            if is_outside and service.external_policy == "Local":
+                text = f"keeps the addresses of clients outside (externalTrafficPolicy Local): router pod {plan.pod} "
+                yield key, "router-local", f"{text}answers them by {plan.interface}, so no answer comes back"
+            for protocol, port, _ in sorted(each for each in served if each[2] == address):
+                if plan.router.redirects and redirect_of(plan, _PROTOCOLS[protocol], port) is None:
+                    text = f"its connections to {protocol} {port} end at router pod {plan.pod}"
+                    yield key, "router-port", f"{text}: no destination takes them"
+
+
+def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
+    """Services next to a router pod that select no pod: the example of 15.12.3 as it is printed."""
+    rows = cluster.engine.rows
+    routers: dict[str, list[NamespacedName]] = {}
+    for key in sorted(rows(ROUTER_PLAN)):
+        routers.setdefault(key.namespace, []).append(key)
+    if not routers:
+        return
+    labels: dict[str, list[dict[str, str]]] = {}
+    for key, pod in rows(POD).items():
+        if not pod.is_completed:
+            labels.setdefault(key.namespace, []).append(dict(pod.labels))
+    for key, service in sorted(rows(SERVICE).items()):
+        picked = (each for each in labels.get(key.namespace, ()) if service.selector)
+        if key.namespace not in routers or not service.selector:
+            continue
+        if not any(all(each.get(name) == value for name, value in service.selector) for each in picked):
+            wanted = ",".join(f"{name}={value}" for name, value in service.selector)
+            pods = ", ".join(map(str, routers[key.namespace]))
+            yield (
+                key,
+                "router-service",
+                f"selects no pod: router pod {pods} next to it does not have the labels {wanted}",
+            )

@@ -1,0 +1,54 @@
+"""What is told of egress IPs when a decision about one, or about a node that may hold some, is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ovnk_core.keeper.document import read_decision
+from ovnk_core.keeper.events import Severity
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
+from ovnk_core.store.history import Edit
+
+_NOWHERE, _HEALTHY = EgressIPDecision(), NodeHealth()
+
+
+class Move(NamedTuple):
+    """One event. ``reason`` is Assigned, or the one why the address is on no node; of a node what became of it."""
+
+    reason: str
+    message: str
+    severity: Severity
+
+
+def moves_of(edit: Edit) -> Iterator[Move]:
+    """Events of one recorded decision; none of another kind, or of one that only repeats what was told before."""
+    if edit.key.space != "decision" or edit.key.kind not in ("EgressIP", "NodeHealth"):
+        return
+    before, after = (read_decision(edit.key, each.value) if each else None for each in (edit.before, edit.after))
+    if edit.key.kind == "NodeHealth":
+        yield from _of_node(before or _HEALTHY, after or _HEALTHY)
+    else:
+        yield from _of_egress_ip(before or _NOWHERE, after or _NOWHERE)
+
+
+def _of_egress_ip(before: object, after: object) -> Iterator[Move]:
+    assert isinstance(before, EgressIPDecision) and isinstance(after, EgressIPDecision)
+    for each in after.assignments:
+        if each not in before.assignments:
+            yield Move("Assigned", f"{each.address} is on {each.node}", "Normal")
+    for one in after.unassigned:
+        if one not in before.unassigned:
+            severity: Severity = "Normal" if one.reason == "Moving" else "Warning"
+            yield Move(one.reason, f"{one.address}: {one.message}", severity)
+
+
+def _of_node(before: object, after: object) -> Iterator[Move]:
+    assert isinstance(before, NodeHealth) and isinstance(after, NodeHealth)
+    if after.is_drained != before.is_drained:
+        holds = "no egress IP until it is uncordoned" if after.is_drained else "egress IPs again"
+        yield Move("Drained" if after.is_drained else "Uncordoned", f"may hold {holds}", "Normal")
+    if after.is_reachable and not before.is_reachable:
+        yield Move("Reachable", "answers again", "Normal")
+    elif before.is_reachable and not after.is_reachable:
+        yield Move("Unreachable", "does not answer, so it may hold no egress IP", "Warning")

@@ -1,0 +1,109 @@
+"""``ovnk egressip`` over files: assignments, reasons, loads, and what a record keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.command import ovnk
+
+SHOP = "examples/shop"
+MORE = """
+apiVersion: k8s.ovn.org/v1
+kind: EgressIP
+metadata: {name: %s}
+spec: {egressIPs: [%s], namespaceSelector: {}}
+"""
+
+
+def test_assignments_and_loads_as_json() -> None:
+    document = ovnk("egressip", "-f", SHOP, "-o", "json").json("egressip")
+    assert document["egressips"] == [
+        {
+            "name": "payments",
+            "assignments": [
+                {"egressIP": "192.0.2.101", "node": "worker-1"},
+                {"egressIP": "192.0.2.102", "node": "worker-2"},
+            ],
+            "unassigned": [],
+        }
+    ]
+    assert document["nodes"] == [
+        {"name": "worker-1", "assignable": True, "reason": None, "load": 1},
+        {"name": "worker-2", "assignable": True, "reason": None, "load": 1},
+        {"name": "worker-3", "assignable": False, "reason": "NotLabelled", "load": 0},
+    ]
+
+
+def test_what_is_on_no_node_is_shown_with_its_reason(tmp_path: Path) -> None:
+    file = tmp_path / "more.yaml"
+    file.write_text(MORE % ("other", "192.0.2.101, 198.51.100.9"))
+    lines = ovnk("egressip", "-f", SHOP, "-f", str(file)).out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["NAME", "EGRESSIP", "NODE", "REASON"],
+        ["other", "192.0.2.101", "worker-1", "-"],
+        ["other", "198.51.100.9", "-", "Subnet"],
+        ["payments", "192.0.2.102", "worker-2", "-"],
+        ["payments", "192.0.2.101", "-", "Conflict"],
+    ]
+    wide = ovnk("egressip", "-f", SHOP, "-f", str(file), "-o", "wide").out
+    assert "is held by EgressIP other" in wide and ["worker-3", "no", "NotLabelled", "0"] in map(
+        str.split, wide.splitlines()
+    )
+    assert ovnk("egressip", "-f", SHOP, "-o", "name").out == "egressip.k8s.ovn.org/payments\n"
+
+
+def test_an_address_on_no_node_is_an_answer_and_a_refused_object_a_fault(tmp_path: Path) -> None:
+    file = tmp_path / "more.yaml"
+    file.write_text(MORE % ("far", "198.51.100.9"))
+    assert ovnk("egressip", "-f", SHOP, "-f", str(file)).code == 0
+    file.write_text(MORE % ("bad", "198.51.100.9/24"))
+    assert ovnk("egressip", "-f", SHOP, "-f", str(file)).code == 1
+
+
+def test_a_record_stays_and_rebalancing_spreads_it(tmp_path: Path) -> None:
+    record, file = tmp_path / "decisions.json", tmp_path / "shop.yaml"
+    text = "\n---\n".join(path.read_text() for path in sorted(Path(SHOP).glob("c*.yaml")))
+    more = [MORE % (f"e{at}", f"192.0.2.{110 + at}") for at in range(4)]
+    one_label = text.replace('worker-2, k8s.ovn.org/egress-assignable: ""', "worker-2")
+    file.write_text("\n---".join([one_label, *more]))
+    ovnk("sync", "-f", str(file), "--northbound", "memory", "--save-decisions", str(record))
+    file.write_text("\n---".join([text, *more]))
+    given = ("egressip", "-f", str(file), "--decisions", str(record), "-o", "json")
+    loads = [each["load"] for each in ovnk(*given).json("egressip")["nodes"]]
+    assert loads == [4, 0, 0]
+    spread = ovnk(*given, "--rebalance").json("egressip")
+    assert [each["load"] for each in spread["nodes"]] == [2, 2, 0]
+    assert all(not each["unassigned"] for each in spread["egressips"])
+
+
+def test_a_step_cites_the_line_of_the_address_that_is_used(tmp_path: Path) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(
+        """apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {k8s.ovn.org/egress-assignable: ""}}
+status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: a}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: a}
+spec: {nodeName: n1}
+---
+apiVersion: k8s.ovn.org/v1
+kind: EgressIP
+metadata: {name: out}
+spec:
+  namespaceSelector: {}
+  egressIPs:
+  - 198.51.100.1
+  - 192.0.2.100
+"""
+    )
+    out = ovnk("trace", "-f", str(file), "--from", "a/p", "--to", "203.0.113.9:80").out
+    assert f"{file}:22]" in out, out
+    beside = ovnk("trace", "-f", str(file), "--from", "a/p", "--to", "192.0.2.100:80").out
+    assert "192.0.2.100 is an egress IP of EgressIP out on node n1, where nothing listens" in beside

@@ -1,0 +1,118 @@
+"""EgressIPs on a server: where they are, draining a node, spreading them, and what get, describe and wait say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.online import Terminal, terminal, write
+
+LABEL = "k8s.ovn.org/egress-assignable"
+
+
+def node(name: str, number: int) -> dict[str, Any]:
+    status = {"addresses": [{"type": "InternalIP", "address": f"192.0.2.{number}"}]}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": status}
+
+
+def egress_ip(name: str, *addresses: str) -> dict[str, Any]:
+    selector = {"matchLabels": {"env": "qa"}}
+    spec = {"egressIPs": list(addresses), "namespaceSelector": selector}
+    return {"apiVersion": "k8s.ovn.org/v1", "kind": "EgressIP", "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Iterator[Terminal]:
+    """Two nodes, of which the first is labelled, and two objects."""
+    with terminal() as found:
+        objects = (node("n1", 1), node("n2", 2), egress_ip("a", "192.0.2.100"), egress_ip("b", "192.0.2.101"))
+        found.ok("apply", "-f", write(tmp_path, *objects), "--wait")
+        found.ok("label", "nodes", "n1", f"{LABEL}=", "--wait")
+        yield found
+
+
+def rows(text: str) -> list[list[str]]:
+    return [line.split() for line in text.splitlines()]
+
+
+def test_get_wait_and_describe(at: Terminal) -> None:
+    at.ok("wait", "egressip/a", "--for=condition=Assigned", "--timeout", "20s")
+    at.ok("wait", "egressip/b", "--for=jsonpath={.status.items[0].node}=n1", "--timeout", "20s")
+    found = rows(at.ok("get", "egressip"))
+    assert found[0] == ["NAME", "EGRESSIPS", "ASSIGNED", "NODE", "ASSIGNED", "EGRESSIPS", "AGE"]
+    assert found[1][:4] == ["a", "192.0.2.100", "n1", "192.0.2.100"]
+    wide = at.ok("get", "egressip", "a", "-o", "wide")
+    assert "env=qa" in wide and "UNASSIGNED" in wide
+    document = json.loads(at.ok("get", "egressip", "a", "-o", "json"))
+    assert document["status"]["items"] == [{"egressIP": "192.0.2.100", "node": "n1"}]
+    assert document["status"]["assignments"] == document["status"]["items"]
+    at.ok("label", "nodes", "n1", f"{LABEL}-", "--wait")
+    at.ok("wait", "egressip/a", "--for=condition=Assigned=False", "--timeout", "20s")
+    described = at.ok("describe", "egressip", "a")
+    assert "NoNode" in described and "192.0.2.100 is on n1" in described
+
+
+def test_the_same_document_as_of_files(at: Terminal) -> None:
+    document = json.loads(at.ok("egressip", "-o", "json"))
+    assert document == {
+        "apiVersion": "ovnk/v1",
+        "egressips": [
+            {"name": name, "assignments": [{"egressIP": address, "node": "n1"}], "unassigned": []}
+            for name, address in (("a", "192.0.2.100"), ("b", "192.0.2.101"))
+        ],
+        "nodes": [
+            {"name": "n1", "assignable": True, "reason": None, "load": 2},
+            {"name": "n2", "assignable": False, "reason": "NotLabelled", "load": 0},
+        ],
+    }
+    at.ok("label", "nodes", "n1", f"{LABEL}-", "--wait")
+    (first, *_) = json.loads(at.ok("egressip", "-o", "json"))["egressips"]
+    assert first["assignments"] == [] and first["unassigned"][0]["reason"] == "NoNode"
+
+
+def test_rebalance_and_drain(at: Terminal) -> None:
+    at.ok("label", "nodes", "n2", f"{LABEL}=", "--wait")
+    tried = at.run("egressip", "--rebalance", "--dry-run")
+    assert (tried.code, tried.err) == (0, "a: 192.0.2.100 n1 -> n2\n"), tried
+    assert at.run("egressip", "--rebalance").err == tried.err
+    at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n2", "--timeout", "20s")
+    assert at.run("egressip", "--rebalance").err == "nothing moves\n"
+    drained = at.run("drain", "n1", "--timeout", "20s")
+    assert (drained.code, drained.out, drained.err) == (0, "node/n1 drained\n", "b: 192.0.2.101 n1 -> n2\n")
+    assert [each["load"] for each in json.loads(at.ok("egressip", "-o", "json"))["nodes"]] == [0, 2]
+    tried = at.run("drain", "n2", "--dry-run")
+    assert (tried.code, tried.out) == (1, "node/n2 drained (server dry run)\n")
+    nowhere = at.run("drain", "node/n2", "--timeout", "20s")
+    assert (nowhere.code, nowhere.out) == (1, "node/n2 drained\n")
+    why = "no node is labelled k8s.ovn.org/egress-assignable, Ready, reachable and not drained"
+    assert nowhere.err == f"a: 192.0.2.100 n2 -> ? ({why})\nb: 192.0.2.101 n2 -> ? ({why})\n" == tried.err
+    assert at.ok("uncordon", "node", "n1") == "node/n1 uncordoned\n"
+    at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n1", "--timeout", "20s")
+
+
+def test_what_an_operator_reports_of_nodes(at: Terminal) -> None:
+    assert at.ok("report", "n1=down", "node/n2=up") == "node/n1 reported down\nnode/n2 reported up\n"
+    assert ["n1", "no", "Unreachable", "0"] in rows(at.ok("egressip", "-o", "wide"))
+    assert "does not answer" in at.ok("describe", "node", "n1")
+    at.ok("report", "n1=up")
+    assert rows(at.ok("egressip", "-o", "wide"))[-2][:3] == ["n1", "yes", "-"]
+
+
+def test_what_is_misused(at: Terminal, tmp_path: Path) -> None:
+    file = write(tmp_path, node("n1", 1))
+    for words, code in (
+        (("drain", "n9"), 1),
+        (("uncordon", "n9"), 1),
+        (("drain", "n1", "n2"), 2),
+        (("drain", "pod/n1"), 2),
+        (("report", "n9=up"), 1),
+        (("report", "n1"), 2),
+        (("report", "n1=up", "n1=down"), 2),
+        (("egressip", "--dry-run"), 2),
+        (("egressip", "-f", file, "--rebalance", "--dry-run"), 2),
+    ):
+        assert at.run(*words).code == code, words
