@@ -122,7 +122,8 @@ async def _write(client: Client, writer: int, batches: int, begun: Callable[[], 
 
 async def _settle(watchers: list[Watcher], client: Client) -> int:
     revision = (await client.status()).accepted_revision
-    async with asyncio.timeout(60):
+    # What is still to be heard grows with what was written.
+    async with asyncio.timeout(60 * max(1.0, SCALE)):
         await asyncio.gather(*(watcher.reach(revision) for watcher in watchers))
     return revision
 
