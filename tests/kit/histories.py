@@ -62,6 +62,7 @@ def judge_watch(seen: Sequence[Seen], truth: Truth, until: int) -> list[str]:
     """What is wrong with one watcher's record, given that it watched all objects up to revision ``until``."""
     faults: list[str] = []
     state: dict[ObjectRef, int] = {}
+    listed = 0
     expected = {ref: list(changes) for ref, changes in truth.items()}
     position, is_snapshot, snapshot = 0, False, set[ObjectRef]()
     asked = -1
@@ -79,11 +80,11 @@ def judge_watch(seen: Sequence[Seen], truth: Truth, until: int) -> list[str]:
                 state[event.ref] = event.revision
             case "synced":
                 faults += _judge_snapshot(snapshot, state, truth, event.revision)
-                is_snapshot, position = False, event.revision
+                is_snapshot, position, listed = False, event.revision, event.revision
                 state = {ref: state[ref] for ref in snapshot}
             case "added" | "modified" | "deleted":
                 assert event.ref is not None
-                faults += _judge_change(event, state, expected, position)
+                faults += _judge_change(event, state.get(event.ref, listed), expected, position)
                 position = event.revision
                 state[event.ref] = event.revision
             case "bookmark":
@@ -94,7 +95,7 @@ def judge_watch(seen: Sequence[Seen], truth: Truth, until: int) -> list[str]:
                 state = {}
             case _:
                 faults.append(f"unknown event {event.type}")
-    return faults + _judge_end(state, truth, until)
+    return faults + _judge_end(state, listed, truth, until)
 
 
 def _judge_snapshot(snapshot: set[ObjectRef], state: dict[ObjectRef, int], truth: Truth, revision: int) -> list[str]:
@@ -109,12 +110,12 @@ def _judge_snapshot(snapshot: set[ObjectRef], state: dict[ObjectRef, int], truth
     return faults
 
 
-def _judge_change(event: Seen, state: dict[ObjectRef, int], expected: Truth, position: int) -> list[str]:
+def _judge_change(event: Seen, known: int, expected: Truth, position: int) -> list[str]:
+    """``known``: the object's revision this watcher had; of what a snapshot did not show, the snapshot's."""
     assert event.ref is not None
     faults: list[str] = []
     if event.revision < position:
         faults.append(f"{event.ref}: revision {event.revision} after {position}")
-    known = state.get(event.ref, 0)
     following = [change for change in expected.get(event.ref, ()) if change[0] > known]
     if event.revision <= known:
         faults.append(f"{event.ref}: revision {event.revision} twice (had {known})")
@@ -126,12 +127,13 @@ def _judge_change(event: Seen, state: dict[ObjectRef, int], expected: Truth, pos
     return faults
 
 
-def _judge_end(state: dict[ObjectRef, int], truth: Truth, until: int) -> list[str]:
+def _judge_end(state: dict[ObjectRef, int], listed: int, truth: Truth, until: int) -> list[str]:
     faults: list[str] = []
     for ref, changes in truth.items():
-        last, is_there = next((change for change in reversed(changes) if change[0] <= until), (0, False))
-        if last > state.get(ref, 0) and (is_there or ref in state):
-            faults.append(f"{ref}: the change of {last} never came (had {state.get(ref, 0)})")
+        last = next((revision for revision, _ in reversed(changes) if revision <= until), 0)
+        known = state.get(ref, listed)
+        if last > known:
+            faults.append(f"{ref}: the change of {last} never came (had {known})")
     return faults
 
 

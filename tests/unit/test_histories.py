@@ -49,6 +49,18 @@ def test_a_good_record_has_no_fault() -> None:
     assert not judge_watch(again, TRUTH, 5)
 
 
+def test_what_a_later_snapshot_no_longer_shows_was_not_missed() -> None:
+    """B was gone at revision 3, where a slow watcher began anew; what comes after is judged from there."""
+    later = [Seen(type="resync", revision=3), Seen(type="opened", resume=-1)]
+    later += [Seen(type="added", revision=2, ref=A), Seen(type="synced", revision=3)]
+    assert not judge_watch([*SNAPSHOT, *later, *CHANGES[1:]], TRUTH, 5)
+    for index in range(1, len(CHANGES)):
+        missing = [*SNAPSHOT, *later, *CHANGES[1:index], *CHANGES[index + 1 :]]
+        assert judge_watch(missing, TRUTH, 5), CHANGES[index]
+    unheard = [*SNAPSHOT, *later, CHANGES[0], *CHANGES[1:]]
+    assert judge_watch(unheard, TRUTH, 5), "the snapshot had told of it"
+
+
 @pytest.mark.parametrize("index", range(len(CHANGES)))
 def test_a_missing_change_is_found(index: int) -> None:
     assert judge_watch([*SNAPSHOT, *CHANGES[:index], *CHANGES[index + 1 :]], TRUTH, 5)
