@@ -28,7 +28,7 @@ SCALE = float(os.environ.get("TEST_SCALE", "1"))
 EVENTS = min(1_000_000, int(100_000 * SCALE))
 WATCHERS, WRITERS, BATCH = 10, 8, 20
 LEAD = 40
-"""Revisions that writers may be ahead of the slowest watcher: fewer changes than make a server tell it to begin anew."""
+"""Revisions that writers may be ahead of the slowest watcher: fewer changes than make a server let go of it."""
 Manifest = dict[str, Any]
 
 
@@ -105,7 +105,7 @@ class Watcher:
 
 
 async def _write(client: Client, writer: int, batches: int, begun: Callable[[int], Awaitable[None]]) -> None:
-    """Batches of creations, changes and deletions of this writer's own pods; ``begun`` hears the revision of the last."""
+    """Batches of creations, changes and deletions of this writer's own pods; ``begun`` hears the last revision."""
     chance, there, newest = random.Random(writer), set[str](), 0
     for batch in range(batches):
         await begun(newest)
