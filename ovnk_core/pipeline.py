@@ -29,6 +29,7 @@
     EgressIP -> (egress_ip) --> selection.want, selection.by_pod_want --> <Selection> --> selection.by_pod
          EgressIPDecision, node_place -> (egress_gates) -> egress_ip.gates ---v               |
                             (kept_packets) (node_addresses)   answering -> (served_pod) <-----+
+                            egress_ip.node_ips <--+   (other_addresses) <- egress_ip.not_nodes.want <--+
     (endpoint) -> attached_pod, NetworkAttachmentDefinition -> (router_plan): no row, for OVN ends at a router pod
                      +--> (node_told) (pod_told): annotations and settings for nodes and pods, next to the northbound
     EgressIPDecision -> (egress_held) --^

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from ovnk_core.engine.rule import Reader, rule
-from ovnk_core.engine.table import Output, SetTable
+from ovnk_core.engine.table import Output, SetTable, Table
 from ovnk_core.flows.flow import (
     DROP,
     FLOW,
@@ -26,11 +26,11 @@ from ovnk_core.flows.flow import (
     LogicalFlow,
 )
 from ovnk_core.flows.places import PORT_HOME
-from ovnk_core.nb.desired import MEMBER, NATS, ROUTER_POLICIES, ROUTER_PORTS, ROUTERS, STATIC_ROUTES
-from ovnk_core.nb.match import Is, Match, Not, PortRef, Test, conj, disj, equals
+from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, NATS, ROUTER_POLICIES, ROUTER_PORTS, ROUTERS, STATIC_ROUTES
+from ovnk_core.nb.match import AddressSetRef, Is, Match, Not, PortRef, Test, conj, disj, equals
 from ovnk_core.nb.match_parse import parse
 from ovnk_core.nb.row import ColumnId, Element, RowId
-from ovnk_core.nb.tables import LogicalRouter, LogicalRouterPort, Nat, RouterPolicy, StaticRoute
+from ovnk_core.nb.tables import AddressSet, LogicalRouter, LogicalRouterPort, Nat, RouterPolicy, StaticRoute
 from ovnk_core.terms.address import Address, Cidr, cidr, parse_address, parse_cidr, parse_interface
 
 LINK_LOCAL = cidr("fe80::/64")
@@ -43,6 +43,8 @@ ROUTER_PORT = SetTable[RowId, RowId]("flow.router_port")
 """Router -> its ports."""
 ROW_ROUTER = SetTable[RowId, RowId]("flow.row_router")
 """Route, policy or NAT row -> the router that holds it."""
+SET_NAME = Table[str, str]("flow.set_name")
+"""Uuid of an address set -> its name."""
 
 
 @rule(driver=MEMBER, out=(ROUTER_PORT, ROW_ROUTER))
@@ -131,15 +133,23 @@ def policy_flows(read: Reader, key: RowId, policy: RouterPolicy) -> Iterable[Out
     yield _flow(key, LR_IN_POLICY, "", policy.priority, parse(policy.match), actions)
 
 
-@rule(driver=NATS, out=(FLOW,))
+@rule(driver=ADDRESS_SETS, out=(SET_NAME,))
+def set_names(read: Reader, key: RowId, row: AddressSet) -> Iterable[Output]:
+    """An address set -> its name, for rows that refer to it by uuid."""
+    yield SET_NAME.row(key.uuid, row.name)
+
+
+@rule(driver=NATS, reads=(SET_NAME,), out=(FLOW,))
 def nat_flows(read: Reader, key: RowId, nat: Nat) -> Iterable[Output]:
-    """A source translation -> one flow; the longer logical prefix wins."""
+    """A source translation -> one flow; the longer logical prefix wins, of those that are for the destination."""
     if nat.type != "snat":
         return
     text = nat.logical_ip
     logical = parse_cidr(text)[0] if "/" in text else parse_address(text).host
     first = disj(Not(Is("ct.trk")), Not(Is("ct.rpl")))
-    match = conj(Is("ip"), equals(f"ip{logical.family}.src", logical), first)
+    allowed = read(SET_NAME, nat.allowed_ext_ips) if nat.allowed_ext_ips is not None else None
+    to = (equals(f"ip{logical.family}.dst", AddressSetRef(allowed)),) if allowed is not None else ()
+    match = conj(Is("ip"), equals(f"ip{logical.family}.src", logical), *to, first)
     yield _flow(key, LR_OUT_SNAT, "", logical.prefix + 1, match, Actions(source=parse_address(nat.external_ip)))
 
 
@@ -164,4 +174,4 @@ def _flow(key: RowId, stage: str, variant: str, priority: int, match: Match, act
     )
 
 
-RULES = (router_members, router_flows, port_flows, route_flows, policy_flows, nat_flows)
+RULES = (router_members, router_flows, port_flows, route_flows, policy_flows, set_names, nat_flows)

@@ -99,12 +99,14 @@ class RouterPolicy(NbRow, frozen=True, kw_only=True):
 
 
 class Nat(NbRow, frozen=True, kw_only=True):
-    """Logical address(es) seen outside as ``external_ip``."""
+    """Logical address(es) seen outside as ``external_ip``. ``allowed_ext_ips`` names an Address_Set row by uuid: only
+    what goes to one of its addresses is translated."""
 
     type: Literal["snat", "dnat", "dnat_and_snat"]
     external_ip: str
     logical_ip: str
     logical_port: str | None = None
+    allowed_ext_ips: str | None = None
     options: Pairs = ()
 
 

@@ -8,6 +8,7 @@ IPv4-mapped IPv6 and zone ids are refused with a ``ValueError`` whose text is th
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
 from typing import Literal
@@ -107,6 +108,18 @@ def network_of(address: Address, prefix: int) -> Cidr:
     """The prefix of ``prefix`` bits that holds ``address``."""
     shift = BITS[address.family] - prefix
     return Cidr(address.family, address.value >> shift << shift, prefix)
+
+
+def all_but(family: Family, addresses: Iterable[Address]) -> Iterator[Cidr]:
+    """The fewest prefixes that hold every address of a family except these, in order."""
+    start = 0
+    for end in (*sorted({each.value for each in addresses}), 1 << BITS[family]):
+        while start < end:
+            aligned = start & -start or 1 << BITS[family]
+            size = min(aligned, 1 << (end - start).bit_length() - 1)
+            yield Cidr(family, start, BITS[family] + 1 - size.bit_length())
+            start += size
+        start = end + 1
 
 
 @lru_cache(maxsize=1 << 17)

@@ -82,9 +82,10 @@ class Laboratory:
         """
         join = RowId("Logical_Router_Port", naming.CLUSTER_OWNER, naming.JOIN_ROUTER_PORT)
         mac = cluster.engine.rows(ROUTER_PORTS)[join].mac
-        places = [place for place in cluster.engine.rows(NODE_PLACE).values() if place.has_gateway]
+        everywhere = cluster.engine.rows(NODE_PLACE).values()
+        places = [place for place in everywhere if place.has_gateway]
         near = [(cluster.network.join_router(family), mac) for family in cluster.network.families]
-        far = {address: OUTSIDE_MAC for place in places for address in (*place.hosts, *place.next_hops)}
+        far = {address: OUTSIDE_MAC for place in everywhere for address in (*place.hosts, *place.next_hops)}
         with self.central.southbound.wire() as wire:
             rows = wire.select("Datapath_Binding", columns=["_uuid", "external_ids"])
             by_name = {_map(row["external_ids"])["name"]: row["_uuid"] for row in rows}
@@ -111,7 +112,7 @@ class Laboratory:
                     "datapath": by_name[naming.CLUSTER_ROUTER],
                     "timestamp": int(time.time() * 1000),
                 }
-                for place in cluster.engine.rows(NODE_PLACE).values()
+                for place in everywhere
                 if place.hybrid_gateway is not None
             ]
             inserts = [{"op": "insert", "table": "MAC_Binding", "row": row} for row in learned]

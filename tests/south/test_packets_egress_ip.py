@@ -27,7 +27,7 @@ from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Tracer
 from tests.kit import manifest as m
 from tests.kit.ovn import short_directory
-from tests.kit.packets import OUTSIDE, OUTSIDE6, Heard, Host, Plane, ask, call, heard, join
+from tests.kit.packets import ANSWERED_S, OUTSIDE, OUTSIDE6, Heard, Host, Plane, ask, call, heard, join
 from tests.kit.questions import load
 
 pytestmark = pytest.mark.ovn
@@ -48,10 +48,14 @@ def _node(name: str, *, is_labelled: bool = True, is_ready: bool = True) -> m.Ra
     return made
 
 
-def _object(family: int) -> m.Raw:
-    """One address, since no node holds two of one object."""
-    spec = {"egressIPs": [EGRESS[family]], "namespaceSelector": {}, "podSelector": {"matchLabels": {"out": "yes"}}}
+def _object(*addresses: str) -> m.Raw:
+    spec = {"egressIPs": list(addresses), "namespaceSelector": {}, "podSelector": {"matchLabels": {"out": "yes"}}}
     return {"apiVersion": "k8s.ovn.org/v1", "kind": "EgressIP", "metadata": {"name": "out"}, "spec": spec}
+
+
+def _second(family: int) -> str:
+    """Another egress IP: a node holds only one of an object, so that with two each node has one."""
+    return str(parse_address(EGRESS[family]) + 1)
 
 
 def _manifests() -> Iterator[m.Raw]:
@@ -115,7 +119,7 @@ class Lab:
     def serve(self, family: int) -> None:
         """The address of a family on n2, whatever there was before; n1 could hold it, too."""
         if self.family != family or self.holder != "n2":
-            self.put(_node("n1", is_labelled=False), _node("n2"), _object(family))
+            self.put(_node("n1", is_labelled=False), _node("n2"), _object(EGRESS[family]))
             self.confirm()
             self.put(_node("n1"))
             self.family = family
@@ -212,10 +216,59 @@ def test_who_is_asked_from_outside_answers_as_who_was_asked(lab: Lab, pod: str, 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_nodes_are_reached_without_it(lab: Lab, family: int) -> None:
-    """From n1, which holds no egress IP, a pod reaches the other node's port as its own node."""
+    """From n1, which holds no egress IP, and from n2, which does, the other node's port is reached as the own node."""
     lab.serve(family)
+    _expected_at_nodes(lab, family)
+
+
+def _expected_at_nodes(lab: Lab, family: int) -> None:
     at = 0 if family == 4 else 1
     assert lab.tried(lab.plane.pods["far"], NODES["n2"][at], NODE_PORT) == Heard("allow", "near", NODES["n1"][at])
+    assert lab.tried(lab.plane.pods["near"], NODES["n1"][at], NODE_PORT + 1) == Heard("allow", "far", NODES["n2"][at])
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_nodes_are_reached_without_it_where_both_hold_one(lab: Lab, family: int) -> None:
+    """What each pod sends outside is seen as one address or the other, and still nodes see the pod's own."""
+    lab.serve(family)
+    both = (EGRESS[family], _second(family))
+    try:
+        lab.put(_object(*both))
+        _expected_at_nodes(lab, family)
+        for pod in ("near", "far"):
+            told = lab.said(pod, OUTSIDERS[family], OUTER_PORT)
+            assert told is not None
+            assert {each.node: each.source_ip for each in told.candidates} == {"n2": both[0], "n1": both[1]}
+            for _ in range(4):
+                heard = lab.tried(lab.plane.pods[pod], OUTSIDERS[family], OUTER_PORT)
+                assert heard[:2] == ("allow", "outside") and heard.client in both, pod
+    finally:
+        lab.put(_object(EGRESS[family]))
+        lab.confirm()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_connections_to_nodes_outlive_a_move(lab: Lab, family: int) -> None:
+    """Towards the pod's own node and away from it: a node sees the same address before and after."""
+    lab.serve(family)
+    own, other = NODES["n2"][0 if family == 4 else 1], NODES["n1"][0 if family == 4 else 1]
+    with contextlib.closing(lab.plane.pods["near"].new_socket(family, "tcp")) as connection:
+        connection.settimeout(ANSWERED_S)
+        connection.connect((other, NODE_PORT + 1))
+        accepted, peer = lab.servers[family]["far"].accept()
+        with accepted:
+            accepted.settimeout(ANSWERED_S)
+            assert peer[0] == own
+            for holder in ("n2", "n1", "n2"):
+                if lab.holder != holder:
+                    lab.put(_node(lab.holder, is_labelled=False))
+                    lab.confirm()
+                    lab.put(_node("n1"), _node("n2"))
+                assert lab.holder == holder
+                connection.sendall(b"still")
+                assert accepted.recv(16) == b"still"
+                accepted.sendall(b"there")
+                assert connection.recv(16) == b"there"
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -238,14 +291,3 @@ def test_groups_hear_selected_pods_on_both_nodes(lab: Lab, family: int) -> None:
 def _hears(ear: socket.socket, word: bytes) -> bool:
     """Whether it comes, also after others: a host hears itself."""
     return word in iter(lambda: heard(ear, 2.0), None)
-
-
-# A limit of OVN 23.03, as docs/sources.md states it: where this fails, the limit is gone, and so is its row.
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_a_gateway_translates_by_source_alone(lab: Lab, family: int) -> None:
-    """From the node that holds the egress IP the other node's port sees that address, as our trace says."""
-    lab.serve(family)
-    at = 0 if family == 4 else 1
-    assert lab.tried(lab.plane.pods["near"], NODES["n1"][at], NODE_PORT + 1) == Heard("allow", "far", EGRESS[family])

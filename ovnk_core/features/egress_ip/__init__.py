@@ -5,7 +5,8 @@ router policy sends the pod's packets to the gateways of the nodes that hold the
 one of them; there a translation of the pod's address alone outranks the one of the whole cluster network. Which node
 holds which address is a recorded decision (``model.egress_ip``).
 
-Packets to pods, nodes, gateways, Windows nodes' pods and groups are left alone by policies of higher priority. A
+Packets to pods, nodes, gateways, Windows nodes' pods and groups are left alone by policies of higher priority; where
+the pod's own node holds an address of the object, its translation there is for all destinations but nodes, too. A
 connection from outside that a gateway hid behind its own address is answered to that address, which is one of those.
 Where the client is kept (externalTrafficPolicy Local), what the endpoint sends from the port that was asked is left
 alone, too.

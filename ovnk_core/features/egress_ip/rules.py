@@ -3,6 +3,11 @@
 A pod costs one policy for each of its families, one for each port at which it answers clients that no gateway hid, and
 one translation for each address of its object. All else exists once per cluster while there is any EgressIP at all.
 
+Packets to nodes leave by the gateway of the pod's own node. Where that holds an address of the object, too, the pod's
+translation there names what it is for: a set of prefixes of everything but nodes' addresses. OVN cannot say "except
+these, translated otherwise", and the pod's row outranks the one of the whole cluster network for all that it matches.
+The price is one OpenFlow flow for each such pod and prefix (docs/sources.md).
+
 Answers are told by the port they come from. OVN-Kubernetes has switches mark packets of answered connections, which OVN
 23.03 cannot: of all that a switch of it may set its routers see the DSCP alone, and ovn-controller leaves ``ip.dscp``
 out of the matches it installs (``ovn-trace`` does not). Priorities: docs/priorities.md.
@@ -31,7 +36,7 @@ from ovnk_core.nb.desired import (
 from ovnk_core.nb.match import AddressSetRef, Match, conj, equals, text
 from ovnk_core.nb.row import EVERYWHERE, ColumnId, RowId, pairs_of
 from ovnk_core.nb.tables import AddressSet, Nat, RouterPolicy
-from ovnk_core.terms.address import Address, Cidr, Family, cidr
+from ovnk_core.terms.address import Address, Cidr, Family, all_but, cidr
 from ovnk_core.terms.name import NamespacedName, hashed_name
 from ovnk_core.terms.struct import Key, Value
 from ovnk_core.topology.answering import ANSWERING, Answering
@@ -62,6 +67,10 @@ PRESENT = SetTable[str, str]("egress_ip.present")
 """``ON`` -> ``ON`` while there is any EgressIP."""
 GATES = Table[str, tuple[Gate, ...]]("egress_ip.gates")
 """By EgressIP: its assigned addresses on nodes that have a gateway, sorted by address."""
+NODE_IPS = SetTable[Family, Address]("egress_ip.node_ips")
+"""Every node's addresses, while there is any EgressIP."""
+NOT_NODES_WANT = SetTable[Family, str]("egress_ip.not_nodes.want")
+"""Family -> ``ON`` while some translation names the set of all other addresses."""
 
 
 def rank(item: EgressIP) -> Rank:
@@ -118,7 +127,7 @@ def egress_gates(read: Reader, key: NamespacedName, decision: EgressIPDecision) 
 @rule(
     driver=SELECTED_BY,
     reads=(SELECTED_BY, BY_POD_WANT, ENDPOINT, GATES, ANSWERING),
-    out=(ROUTER_POLICIES, NATS, MEMBER),
+    out=(ROUTER_POLICIES, NATS, MEMBER, NOT_NODES_WANT),
 )
 def served_pod(read: Reader, key: tuple[NamespacedName, PodSelection], row: None) -> Iterable[Output]:
     """A pod and a selection that picks it -> its rows, if the object that counts asked for this selection."""
@@ -159,12 +168,16 @@ def _rows(name: str, pod: Endpoint, address: Address, mine: tuple[Gate, ...]) ->
     yield MEMBER.member(ColumnId(naming.CLUSTER_ROUTER_ROW, "policies"), policy)
     for gate in mine:
         row = RowId("NAT", owner, f"snat/{who}/{gate.address}/{EVERYWHERE}")
+        is_own = gate.node == pod.node
+        if is_own:
+            yield NOT_NODES_WANT.member(family, ON)
         yield NATS.row(
             row,
             Nat(
                 type="snat",
                 external_ip=str(gate.address),
                 logical_ip=str(address),
+                allowed_ext_ips=_not_nodes_row(family).uuid if is_own else None,
                 options=pairs_of({"stateless": "false"}),
                 external_ids=object_ids("EgressIP", f"{name}_{who}", ip_family=f"ip{family}"),
             ),
@@ -197,6 +210,15 @@ def nodes_name(family: Family) -> str:
     return hashed_name("EgressIP", "node-ips", f"v{family}")
 
 
+def _not_nodes_row(family: Family) -> RowId:
+    return RowId("Address_Set", naming.CLUSTER_OWNER, f"not-node-ips/v{family}")
+
+
+def not_nodes_name(family: Family) -> str:
+    """The set of all addresses but nodes'."""
+    return hashed_name("EgressIP", "not-node-ips", f"v{family}")
+
+
 @rule(driver=CLUSTER_NETWORK, reads=(PRESENT,), out=(ADDRESS_SETS, ROUTER_POLICIES, MEMBER))
 def kept_packets(read: Reader, key: NamespacedName, network: ClusterNetwork) -> Iterable[Output]:
     """What is left alone: packets to the inside and to nodes. Only selected pods' would be sent elsewhere, so
@@ -219,7 +241,7 @@ def kept_packets(read: Reader, key: NamespacedName, network: ClusterNetwork) -> 
         yield MEMBER.member(ColumnId(naming.CLUSTER_ROUTER_ROW, "policies"), row)
 
 
-@rule(driver=NODE, reads=(PRESENT, CLUSTER_NETWORK), out=(MEMBER,))
+@rule(driver=NODE, reads=(PRESENT, CLUSTER_NETWORK), out=(MEMBER, NODE_IPS))
 def node_addresses(read: Reader, key: NamespacedName, node: Node) -> Iterable[Output]:
     """Every address of every node, Windows nodes and those without subnets included."""
     network = read(CLUSTER_NETWORK, CLUSTER)
@@ -228,6 +250,17 @@ def node_addresses(read: Reader, key: NamespacedName, node: Node) -> Iterable[Ou
     for address in host_addresses(node, network):
         if address.family in network.families:
             yield MEMBER.member(ColumnId(_nodes_row(address.family), "addresses"), str(address))
+            yield NODE_IPS.member(address.family, address)
 
 
-RULES = (egress_ip, egress_gates, served_pod, kept_packets, node_addresses)
+@rule(driver=NOT_NODES_WANT, reads=(NODE_IPS,), out=(ADDRESS_SETS, MEMBER))
+def other_addresses(read: Reader, key: tuple[Family, str], row: None) -> Iterable[Output]:
+    """A family whose set is named -> the set: prefixes of everything that is no node's."""
+    family, _ = key
+    ids = object_ids("EgressIP", "not-node-ips", ip_family=f"v{family}")
+    yield ADDRESS_SETS.row(_not_nodes_row(family), AddressSet(name=not_nodes_name(family), external_ids=ids))
+    for block in all_but(family, read(NODE_IPS, family)):
+        yield MEMBER.member(ColumnId(_not_nodes_row(family), "addresses"), block.match_text())
+
+
+RULES = (egress_ip, egress_gates, served_pod, kept_packets, node_addresses, other_addresses)
