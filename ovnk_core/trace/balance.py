@@ -15,12 +15,12 @@ from msgspec.structs import replace
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.features.services.verdict import SHOWN, Balanced, Door, Side, judge
 from ovnk_core.model.cluster import MASQUERADE
-from ovnk_core.terms.address import Address, parse_address
+from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.gateway import MASQUERADE_HOST
 from ovnk_core.topology.place import NodePlace
-from ovnk_core.trace.egress import seen_as
+from ovnk_core.trace.egress import uplink
 from ovnk_core.trace.question import Answer, BackendAnswer, LoadBalancing, Question, RouterAnswer, Step, Verdict
 from ovnk_core.trace.scene import End, Ends, Scene
 
@@ -59,8 +59,9 @@ def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...
         is_away = target.kind == "node" and target.node != source.node
         entries = [scene.places[target.node if is_away else source.node]]
         own = MASQUERADE[target.address.family].at(MASQUERADE_HOST)
-        uplink = _uplink(scene, source.node, target.address) or source.address
-        seen = End(kind="external", address=uplink if is_away else own, label=source.label)
+        outer = uplink(scene.places[source.node], target.address.family)
+        away = outer.address if outer is not None else source.address
+        seen = End(kind="external", address=away if is_away else own, label=source.label)
     else:
         entries = [scene.places[target.node]] if target.kind == "node" else list(scene.places.values())
         seen = source
@@ -76,10 +77,10 @@ def beyond(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
         return ()
     if scene.bypass(ends) is not None:
         return ()
-    place, out = scene.places[target.node], seen_as(scene, source, target.address.family).only
-    if out is None or not place.has_gateway or target.address in place.management:
+    place, outer = scene.places[target.node], uplink(scene.places[source.node], target.address.family)
+    if outer is None or not place.has_gateway or target.address in place.management:
         return ()
-    seen = End(kind="external", address=parse_address(out.source_ip), label=source.label)
+    seen = End(kind="external", address=outer.address, label=source.label)
     found = _meeting(scene, question, target.address, source=seen, side="gateway", place=place)
     return (found,) if found is not None else ()
 
@@ -92,11 +93,6 @@ def _meeting(
         return None
     balanced = judge(door, scene.doors.backends(door.service), side, place.name)
     return Meeting(door=door, source=source, side=side, place=place, balanced=balanced)
-
-
-def _uplink(scene: Scene, node: str, target: Address) -> Address | None:
-    """The address under which a node reaches others."""
-    return next((each.address for each in scene.places[node].external if each.family == target.family), None)
 
 
 def chosen_end(scene: Scene, meeting: Meeting, target: Target) -> Ends:

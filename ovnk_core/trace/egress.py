@@ -6,9 +6,10 @@ leaves by that node's gateway. With several addresses OVN draws one for each con
 
 from __future__ import annotations
 
+from ovnk_core.errors import Mention
 from ovnk_core.features.egress_ip.verdict import Exit, why_kept
 from ovnk_core.model.cluster import MASQUERADE
-from ovnk_core.terms.address import Address, Family
+from ovnk_core.terms.address import Address, Family, InterfaceAddress
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NodePlace
@@ -47,12 +48,10 @@ def selected(scene: Scene, ends: Ends, question: Question | None) -> Selected | 
         text = f"{who} is not used for answers to connections from outside: they go back the way they came"
     elif kept := why_kept(scene.network, target, scene.every_host):
         text = f"{who} is not used for {kept}"
-        if ends.target.node != ends.source.node and (own := _own_exit(scene, item.name, ends.source.node, family)):
-            text += f"; but where it leaves by its own node, that holds {own} and translates by source alone"
     elif not (found := scene.exits(item.name, family)):
         text = f"{who} selects the pod, but no IPv{family} address of it is on a node with a gateway"
     else:
-        listed = ", ".join(f"{each.address} on {each.node}" for each in found)
+        listed = ", ".join(f"{each.address} on {_at(each.node).text}" for each in found)
         draws = f"one of {len(found)} addresses, drawn per connection: " if len(found) > 1 else ""
         text = f"{who} gives it {draws}{listed}"
     ref = ObjectRef("EgressIP", "", item.name)
@@ -61,7 +60,8 @@ def selected(scene: Scene, ends: Ends, question: Question | None) -> Selected | 
     if found:
         path = ("spec", "egressIPs", *([item.addresses.index(found[0].address)] if len(found) == 1 else ()))
     source = where.at(*path) if where is not None else ""
-    step = Step(stage=STAGE, verdict="allow", text=text, object=ref, source=source)
+    mentions = tuple(_at(each.node) for each in found)
+    step = Step(stage=STAGE, verdict="allow", text=text, object=ref, source=source, mentions=mentions)
     return Selected(name=item.name, step=step, exits=found)
 
 
@@ -70,24 +70,18 @@ def met_outside(scene: Scene, target: End) -> Step | None:
     if target.kind != "external" or target.address not in scene.egress_ip_of:
         return None
     name, node = scene.egress_ip_of[target.address]
-    text = f"{target.address} is an egress IP of EgressIP {name} on node {node}, where nothing listens"
-    return Step(stage=STAGE, verdict="allow", text=text, object=ObjectRef("EgressIP", "", name))
+    at = _at(node)
+    text = f"{target.address} is an egress IP of EgressIP {name} on {at.text}, where nothing listens"
+    return Step(stage=STAGE, verdict="allow", text=text, object=ObjectRef("EgressIP", "", name), mentions=(at,))
 
 
-def seen_as(scene: Scene, source: End, family: Family) -> Egress:
-    """As whom what a pod, or the node ``source.node`` itself, sends leaves by that node's gateway: a gateway of OVN
-    23.03 cannot tell where packets go, so that it gives an egress IP it holds to all that the pod sends through it."""
-    node = source.node
-    uplink = next((each.address for each in scene.places[node].external if each.family == family), None)
-    item = scene.egress_ip(source.endpoint) if source.endpoint is not None else None
-    own = _own_exit(scene, item.name, node, family) if item is not None else None
-    if item is not None and own is not None:
-        return Egress(egressip=item.name, candidates=(Candidate(node=node, source_ip=str(own)),))
-    return Egress(candidates=() if uplink is None else (Candidate(node=node, source_ip=str(uplink)),))
+def _at(node: str) -> Mention:
+    return Mention("Node", "", node)
 
 
-def _own_exit(scene: Scene, name: str, node: str, family: Family) -> Address | None:
-    return next((each.address for each in scene.exits(name, family) if each.node == node), None)
+def uplink(place: NodePlace, family: Family) -> InterfaceAddress | None:
+    """As whom what leaves by a node's gateway is seen, where no egress IP is used."""
+    return next((each for each in place.external if each.family == family), None)
 
 
 def leave(scene: Scene, ends: Ends, taken: Selected) -> Leaving:
@@ -116,11 +110,10 @@ def leave(scene: Scene, ends: Ends, taken: Selected) -> Leaving:
 
 def why_no_exit(place: NodePlace, target: Address) -> str:
     """Why nothing for ``target`` leaves by a node's gateway, or an empty text."""
-    family = target.family
-    uplink = next((each for each in place.external if each.family == family), None)
-    if not place.has_gateway or uplink is None:
+    family, own = target.family, uplink(place, target.family)
+    if not place.has_gateway or own is None:
         return f"node {place.name} has no IPv{family} gateway"
-    is_near = any(each.contains(target) for each in (uplink.subnet, MASQUERADE[family]))
+    is_near = any(each.contains(target) for each in (own.subnet, MASQUERADE[family]))
     if not is_near and not any(hop.family == family for hop in place.next_hops):
         return f"node {place.name} has no IPv{family} default route"
     return ""

@@ -94,6 +94,7 @@ class FlowTracer:
     def _closed(self, walked: list[Walked], ends: Ends, way: Way) -> Answer:
         arriving = [walk for walk, arrives in walked if arrives]
         verdict: Verdict = "drop" if not arriving else "allow" if len(arriving) == len(walked) else "mixed"
+        has_left = bool(arriving) or any(walk.has_left for walk, _ in walked)
         steps = tuple(dict.fromkeys(step for walk, _ in walked for step in walk.steps))
         egress = None
         if way.path == "external" and ends.source.endpoint is not None:
@@ -105,7 +106,7 @@ class FlowTracer:
             verdict=verdict,
             reason=steps[-1].text if steps else way.step.text,
             path=way.path,
-            legs=protected(self.scene, ends, way.legs),
+            legs=protected(self.scene, ends, way.legs) if has_left else (),
             egress=egress,
             steps=steps,
             incomplete=incomplete(self.scene, ends, way),

@@ -7,7 +7,7 @@ policies, though not from the firewall.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from msgspec.structs import replace
 
@@ -76,16 +76,11 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
         steps += [way.selected.step] if way.selected is not None else []
         way = replace(way, egress=None)
         return _close(scene, ends, way, steps, True, "a reply of an allowed connection passes")
-    egress = _policy_step(scene, question, "Egress", ends.source, ends.target)
-    if egress is not None:
-        steps.append(egress)
-        if egress.verdict == "drop":
-            return _close(scene, ends, way, steps, False, egress.text)
-    firewall = _firewall_step(scene, question, ends, find_rule)
-    if firewall is not None:
-        steps.append(firewall)
-        if firewall.verdict == "drop":
-            return _close(scene, ends, way, steps, False, firewall.text)
+    for step in _at_sender(scene, question, ends, find_rule):
+        steps.append(step)
+        if step.verdict == "drop":
+            # It never leaves the sender's switch.
+            return _close(scene, ends, replace(way, legs=()), steps, False, step.text)
     steps += [way.selected.step] if way.selected is not None else []
     steps.append(way.step)
     beside = met_outside(scene, ends.target)
@@ -99,6 +94,14 @@ def _carry(scene: Scene, question: Question, ends: Ends, way: Way, find_rule: Fi
         if ingress.verdict == "drop":
             return _close(scene, ends, way, steps, False, ingress.text)
     return _close(scene, ends, way, steps, True, _why_allowed(way, steps))
+
+
+def _at_sender(scene: Scene, question: Question, ends: Ends, find_rule: FindRule | None) -> Iterator[Step]:
+    """Who judges a packet before it leaves its sender's switch, in turn."""
+    if (step := _policy_step(scene, question, "Egress", ends.source, ends.target)) is not None:
+        yield step
+    if (step := _firewall_step(scene, question, ends, find_rule)) is not None:
+        yield step
 
 
 def _policy_step(scene: Scene, question: Question, direction: Direction, subject: End, peer: End) -> Step | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ovnk_core.errors import OvnkError
+from ovnk_core.errors import Mention, OvnkError
 from ovnk_core.features.multicast.verdict import is_judged
 from ovnk_core.model.cluster import special_kind
 from ovnk_core.terms.address import Address, parse_address
@@ -64,7 +64,8 @@ class Leg(Value, frozen=True, kw_only=True):
 
 
 class Step(Value, frozen=True, kw_only=True):
-    """One decision on the way. ``rule`` is the 0-based index of a rule, ``source`` where it is written."""
+    """One decision on the way. ``rule`` is the 0-based index of a rule, ``source`` where it is written. ``mentions``:
+    what ``text`` names beside ``object``."""
 
     stage: str
     verdict: Verdict
@@ -72,6 +73,7 @@ class Step(Value, frozen=True, kw_only=True):
     object: ObjectRef | None = None
     rule: int | None = None
     source: str = ""
+    mentions: tuple[Mention, ...] = ()
 
 
 class BackendAnswer(Value, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from ovnk_core.errors import Mention
 from ovnk_core.features.egress_router.plan import INNER, RouterPlan, redirect_of
 from ovnk_core.features.ipsec.verdict import judge
 from ovnk_core.features.services.endpoints import Target
@@ -29,7 +30,8 @@ def forwarded(scene: Scene, question: Question, ends: Ends, answer: Answer, *, w
         text = f"pod {pod.key} names the network {missing}, which is not declared: until it is, Multus starts no "
         text += "container; answered as if it ran"
         ref = ObjectRef("Pod", pod.key.namespace, pod.key.name)
-        return _noted(answer, Step(stage=STAGE, verdict="allow", text=text, object=ref))
+        named = Mention("NetworkAttachmentDefinition", missing.namespace, missing.name)
+        return _noted(answer, Step(stage=STAGE, verdict="allow", text=text, object=ref, mentions=(named,)))
     plan = scene.routers.get(pod.key)
     if plan is None or ends.target.address != plan.inner.address or ends.source.endpoint is pod:
         return answer
@@ -43,8 +45,8 @@ def forwarded(scene: Scene, question: Question, ends: Ends, answer: Answer, *, w
         text = f"no destination of {plan.network} takes the connection: it ends at the router pod itself"
         return _ended(scene, plan, answer, text)
     if plan.keeps(redirect.address):
-        text = f"redirected to {redirect.address}, which is inside the cluster: it goes back by {INNER}, not "
-        return _ended(scene, plan, answer, f"{text}from the reserved address, and is not followed further")
+        text = f"redirected to {redirect.address}, which is inside the cluster: it goes back by {INNER} from its "
+        return _ended(scene, plan, answer, f"{text}client's address, which is not the pod's, so OVN drops it", "drop")
     if redirect.address in scene.places[plan.node].hosts:
         text = f"redirected to {redirect.address}, an address of the router pod's own node, which {plan.interface} "
         return _ended(scene, plan, answer, f"{text}cannot reach", "drop")

@@ -255,9 +255,10 @@ class Scene:
         if source.kind == "node" and not source.is_management and target.kind == "pod":
             source = self._as_management(source)
         is_inside = bool(_INSIDE & {source.kind, target.kind}) or {source.kind, target.kind} == {"windows"}
-        if not is_inside and self.doors.at(question, target.address, ()) is None:
+        is_windows = source.kind == "windows"
+        if not is_inside and (is_windows or self.doors.at(question, target.address, ()) is None):
             what = f"neither this nor {question.source} is a pod or a node"
-            if source.kind == "windows":
+            if is_windows:
                 what = f"{question.source} is on a Windows node, whose packets to others do not pass OVN"
             reason = f"{what}: the cluster is not on the way"
             raise QuestionError("to", str(asked), reason)

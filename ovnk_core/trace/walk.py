@@ -69,15 +69,18 @@ class Walk:
         self.offered: tuple[Target, ...] | None = None
         """What a load balancer offered; empty: it rejected the packet."""
         self.hops = 0
+        self.has_left = False
+        """Whether it came further than the sender's own switch port."""
         self.header = _header(question, ends)
         self.tracked: dict[str, Any] = {}
 
     def run(self) -> bool:
         """Whether the packet arrives."""
         source, target = self.ends.source, self.ends.target
+        self.has_left = bool(self._entry) or source.kind not in ("pod", "node")
         if source.kind == "windows":
             return self._from_overlay(target)
-        if self._entry or source.kind not in ("pod", "node"):
+        if self.has_left:
             return self._from_gateway(self._entry or target.node)
         switch = naming.node_switch_row(source.node)
         name = naming.management_port(source.node)
@@ -90,10 +93,12 @@ class Walk:
             return self._switch_egress(switch, inport, inport)
         local = self._port_on(source.node, self.ends.target.address)
         outport = local or naming.switch_to_router(source.node)
+        self.has_left = bool(local)
         if not self._switch_egress(switch, inport, outport):
             return False
         if local:
             return True
+        self.has_left = True
         return self._route(naming.CLUSTER_ROUTER_ROW, naming.router_to_switch(source.node))
 
     def _from_gateway(self, node: str) -> bool:

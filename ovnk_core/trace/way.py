@@ -12,8 +12,8 @@ from ovnk_core.terms.address import Address, InterfaceAddress
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import NodePlace
-from ovnk_core.trace.egress import Selected, leave, seen_as, selected, why_no_exit
-from ovnk_core.trace.question import Egress, Leg, PathKind, Question, Step
+from ovnk_core.trace.egress import Selected, leave, selected, uplink, why_no_exit
+from ovnk_core.trace.question import Candidate, Egress, Leg, PathKind, Question, Step
 from ovnk_core.trace.scene import End, Ends, Scene, is_never_forwarded
 
 Effect = Literal["everywhere", "leaving", "never"]
@@ -176,7 +176,8 @@ def _translated(scene: Scene, address: Address, place: NodePlace) -> Address | N
     """A gateway translates cluster addresses and its own join address whichever way they go."""
     if not scene.network.holds(address) and all(interface.address != address for interface in place.join):
         return None
-    return next((uplink.address for uplink in place.external if uplink.family == address.family), None)
+    own = uplink(place, address.family)
+    return own.address if own is not None else None
 
 
 def _cluster_router(scene: Scene) -> tuple[InterfaceAddress, ...]:
@@ -221,12 +222,14 @@ def outbound(scene: Scene, source: End, target: End) -> Way:
     family = target.address.family
     if why := why_no_exit(place, target.address):
         return stated_way(path, (), "drop", why)
-    egress = seen_as(scene, source, family)
-    assert egress.only is not None, "there is a way out"
+    own = uplink(place, family)
+    assert own is not None, "there is a way out"
     end = target.node if target.kind == "node" else str(target.address)
     legs = (Leg(source=source.node, target=end, transport="underlay"),)
-    way = stated_way(path, legs, "allow", f"leaves through the gateway of {source.node} as {egress.only.source_ip}")
-    return way if source.endpoint is None or path == "host" else replace(way, egress=egress)
+    way = stated_way(path, legs, "allow", f"leaves through the gateway of {source.node} as {own.address}")
+    if source.endpoint is None or path == "host":
+        return way
+    return replace(way, egress=Egress(candidates=(Candidate(node=source.node, source_ip=str(own.address)),)))
 
 
 def stated_way(path: PathKind, legs: tuple[Leg, ...], verdict: str, text: str, *, passes_ovn: bool = True) -> Way:

@@ -179,7 +179,7 @@ def test_its_own_node_is_not_reached(tmp_path: Path) -> None:
 def test_what_is_not_sent_out_is_in_the_reason(tmp_path: Path) -> None:
     inside = DEFINITION.replace("192.168.12.91/32", "10.128.0.77")
     found = asked(loaded(tmp_path, AROUND, inside, placed(POD)), f"{ROUTER}:80")
-    assert "10.128.0.77, which is inside the cluster" in found.reason
+    assert found.verdict == "drop" and "10.128.0.77, which is inside the cluster" in found.reason
     other = DEFINITION.replace("192.168.12.91/32", "81 tcp 192.168.12.91")
     cluster = loaded(tmp_path, AROUND, other, placed(POD), local("Cluster"), DOOR)
     assert "ends at the router pod itself" in asked(cluster, "172.30.0.9:80").reason

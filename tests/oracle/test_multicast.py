@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -52,8 +53,20 @@ KEPT = {
 PROTOCOLS = ("udp", "tcp", "icmp")
 
 
+@pytest.fixture(scope="module")
+def overall() -> Iterator[Counter[str]]:
+    """What all seeds together asked: of the few pods that one draws it may well be that everybody is heard, or nobody.
+    Of few seeds nothing is said, so that one can be run by itself."""
+    heard = Counter[str]()
+    yield heard
+    seeds = heard["seeds"]
+    assert seeds < 9 or (
+        heard["asked"] > 20 * seeds and min(heard[each] for each in ("heard", "silent", "far")) > seeds
+    )
+
+
 @pytest.mark.parametrize("seed", range(2300, 2300 + scaled(9)))
-def test_ovn_delivers_to_our_receivers(laboratory: Laboratory, seed: int) -> None:
+def test_ovn_delivers_to_our_receivers(laboratory: Laboratory, overall: Counter[str], seed: int) -> None:
     made = RandomCluster(seed, FAMILIES[seed % 3], pods=(12, 30), policies=(0, 8))
     for name in ("alpha", "bravo"):
         made.set_multicast(name, is_on=True)
@@ -86,10 +99,9 @@ def test_ovn_delivers_to_our_receivers(laboratory: Laboratory, seed: int) -> Non
         heard["asked"] += 1
         heard["heard" if ours else "silent"] += 1
         heard["far"] += any(leg.transport == "geneve" for leg in told.legs)
-    assert heard["asked"] >= 20 and heard["silent"], f"seed {seed}: {heard}"
-    is_wide = len({scene.endpoints[pod].node for pod in pods if pod.namespace == "alpha"}) > 1
-    assert not is_wide or (heard["heard"] and heard["far"]), f"seed {seed}: {heard}"
     assert not laboratory.parse_warnings(), f"seed {seed}"
+    overall.update(heard)
+    overall["seeds"] += 1
 
 
 def _question(rng: random.Random, pod: NamespacedName, group: Address) -> Question:

@@ -17,7 +17,7 @@ from ovnk_core.indexes.endpoint import ENDPOINT
 from ovnk_core.terms.address import Address
 from ovnk_core.topology.place import Settings
 from ovnk_core.trace import intent
-from ovnk_core.trace.balance import Meeting, meetings
+from ovnk_core.trace.balance import Meeting, meetings, onward
 from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.intent import outcomes
 from ovnk_core.trace.question import Answer, Question
@@ -75,7 +75,8 @@ def _check(laboratory: Laboratory, scene: Scene, question: Question, meeting: Me
         return Counter(reject=1)
     assert told.load_balancer is not None
     # What ovn-trace 23.03 does not do: hide clients (it loses flags.force_snat_for_lb, so that is read from the
-    # action), turn hairpins round, tell endpoints apart that differ in ports alone. Packets show the first two.
+    # action), turn hairpins round, tell endpoints apart that differ in ports alone. Packets show the first two. And an
+    # endpoint that is another Service's address it balances a second time, before the first load balancer is met.
     seen = replace(meeting, balanced=replace(meeting.balanced, keeps_source=True))
     mine = {each.target: each.answer for each in outcomes(scene, question, (seen,), None)}
     found, done = Counter[str](), set[Address]()
@@ -83,6 +84,8 @@ def _check(laboratory: Laboratory, scene: Scene, question: Question, meeting: Me
         if target.address == meeting.source.address or target.address in done:
             continue
         done.add(target.address)
+        if scene.doors.at(onward(question, target), target.address, ()) is not None:
+            continue
         trace = trace_once(sb, directory, packet, lb_dst=lb_dst(meeting, target))
         passes = bool(balanced_end(scene, meeting, target) & set(trace.outputs))
         if meeting.side == "gateway":

@@ -64,8 +64,10 @@ def test_ovn_trace_gives_our_verdict(laboratory: Laboratory, seed: int) -> None:
         _check(made, scene, asked)
         _check_source(made, scene, asked)
         (allowed if asked.intent.verdict == "allow" else denied).append(question)
-    # At least a thousand new connections per run at scale 1, however the seeds are spread over processes.
-    assert len(allowed) + len(denied) >= ENOUGH, f"seed {seed}: few questions enter OVN"
+    # At least a thousand new connections per run at scale 1, however the seeds are spread over processes. In one
+    # cluster of hundreds no pod has an address, and there is nothing to ask.
+    is_empty = not questioner.endpoints
+    assert is_empty or len(allowed) + len(denied) >= ENOUGH, f"seed {seed}: few questions enter OVN"
     for question in allowed[:FOLLOW_UPS]:
         _check_reply(laboratory, made, scene, tracer, question)
     for question in [*denied[:FOLLOW_UPS], *allowed[:FOLLOW_UPS]]:

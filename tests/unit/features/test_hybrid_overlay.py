@@ -211,11 +211,30 @@ def test_between_linux_and_windows_pods_the_path_is_vxlan(source: str, target: s
     assert [(leg.source, leg.target, leg.transport) for leg in answer.legs] == [(*legs, "vxlan")]
 
 
+def test_a_client_on_a_windows_node_gets_no_answer_from_an_egress_router() -> None:
+    """The router pod has no route to the hybrid range: what it answers leaves by its second interface."""
+    notes = {"k8s.v1.cni.cncf.io/networks": "router"}
+    router = m.pod("router", metadata={"annotations": notes}, spec={"nodeName": LINUX, "containers": []})
+    cluster = installed(*landscape(), m.network_attachment(), router)
+    assert ask(cluster, "shop/db", "shop/router").egress_router is not None
+    answer = ask(cluster, "shop/iis", "shop/router")
+    assert answer.verdict == "drop" and "the answer does not come back" in answer.reason, answer.reason
+
+
 def test_between_windows_nodes_and_from_hosts_ovn_is_not_on_the_way() -> None:
     cluster = installed(*landscape(), windows_node("win-2", "192.0.2.10"), pod("sql", "win-2", "10.132.2.5"))
     answer = ask(cluster, "shop/iis", "shop/sql")
     assert (answer.verdict, answer.path, answer.legs[0].transport) == ("allow", "vxlan", "vxlan")
     assert ask(cluster, "192.0.2.1", "shop/sql").path == "vxlan"
+
+
+@pytest.mark.parametrize("target", ["172.30.1.1", "203.0.113.9"])
+def test_a_windows_pod_that_asks_a_service_is_not_answered_for(target: str) -> None:
+    """The Windows node balances, and how is not known here."""
+    spec = {"clusterIP": "172.30.1.1", "externalIPs": ["203.0.113.9"], "ports": [{"port": 80}]}
+    cluster = installed(*landscape(), m.service(spec))
+    with pytest.raises(QuestionError, match="whose packets to others do not pass OVN"):
+        ask(cluster, "shop/iis", target)
 
 
 def test_an_address_no_windows_node_has_goes_nowhere() -> None:
