@@ -63,8 +63,13 @@ async def dial_tcp(address: Address, timeout_s: float) -> bool | None:
     except TimeoutError:
         return False
     except OSError as error:
-        return True if error.errno in _ANSWERS else False if error.errno in _SILENCE else None
+        return error.errno in _ANSWERS if is_of_node(error) else None
     return True
+
+
+def is_of_node(error: OSError) -> bool:
+    """Whether a connection failed for the node's sake, or its network's, and not for ours."""
+    return error.errno in _ANSWERS | _SILENCE
 
 
 def probed_nodes(

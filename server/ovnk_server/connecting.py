@@ -15,7 +15,7 @@ from ovnk_core.store.address import EtcdTls
 from ovnk_core.store.open import open_log
 from ovnk_core.store.port import Log
 from ovnk_core.topology.place import Settings
-from ovnk_server.probing import health_dial
+from ovnk_server.probing import HealthService, health_dial
 from ovnk_server.settings import DatabaseSettings, EgressIPSettings, ServerSettings
 
 
@@ -49,8 +49,16 @@ def log(settings: ServerSettings) -> Log:
 
 
 def prober(settings: EgressIPSettings) -> ProberSettings:
-    """How nodes are asked whether they answer."""
-    dial = health_dial(settings.probe_port) if settings.probe_port else None
+    """How nodes are asked whether they answer. Raises OSError for authorities that cannot be read."""
+    dial = None
+    if settings.probe_port:
+        asked = HealthService(
+            port=settings.probe_port,
+            service=settings.probe_service,
+            ca=settings.probe_ca,
+            server_name=settings.probe_server_name,
+        )
+        dial = health_dial(asked)
     return ProberSettings(interval_s=settings.probe_interval_s, timeout_s=settings.probe_timeout_s, dial=dial)
 
 

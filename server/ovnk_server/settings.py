@@ -110,8 +110,13 @@ class EgressIPSettings(Value, frozen=True, kw_only=True):
     ] = 5.0
     probe_port: Annotated[
         Annotated[int, Meta(ge=0, le=65_535)],
-        _says("Port of a gRPC health service on management addresses, without TLS; 0: any answer at TCP port 9."),
+        _says("Port of a gRPC health service on management addresses; 0: any answer at TCP port 9."),
     ] = 0
+    probe_service: Annotated[
+        str, _says("Which service is asked for there; OVN-Kubernetes' nodes know this one only.")
+    ] = "Service_Egress_IP"
+    probe_ca: Annotated[str, _says("PEM file: authorities its certificate must come from; empty: no TLS.")] = ""
+    probe_server_name: Annotated[str, _says("The name its certificate must carry; empty: the address asked.")] = ""
     rebalance: Annotated[
         Literal["manual", "automatic"],
         _says("manual: what has a place stays; automatic: loads are evened after every change, with few moves."),

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 
-import grpc.aio
 import pytest
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from ovnk_server.probing import health_dial
 
 from ovnk_core.runtime.reachability import DISCARD_PORT, Prober, ProberSettings, dial_tcp
 from ovnk_core.terms.address import Address, parse_address
@@ -80,27 +76,3 @@ async def test_a_round_tells_them_apart(here: tuple[Namespace, Namespace]) -> No
         await prober.round()
     assert prober.heard == {"either": True, "nowhere": False, "silent": False, "up": True}
     assert reports == [{"either": True, "nowhere": False, "silent": False}]
-
-
-@asynccontextmanager
-async def healthy(status: int) -> AsyncIterator[int]:
-    """A health service that says this -> its port."""
-    server, servicer = grpc.aio.server(), health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    await servicer.set("", status)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        yield port
-    finally:
-        await server.stop(0)
-
-
-async def test_a_health_service_has_to_say_that_it_serves() -> None:
-    address, states = parse_address("127.0.0.1"), health_pb2.HealthCheckResponse
-    async with healthy(states.SERVING) as port:
-        assert await health_dial(port)(address, 10)
-        assert not await health_dial(port)(SILENT, 0.2)
-    async with healthy(states.NOT_SERVING) as port:
-        assert not await health_dial(port)(address, 10)
-    assert not await health_dial(port)(address, 1)
