@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.measure import machine
-from bench.scenarios import core, firewall_classifier, firewall_edit, northbound, service, services, startup
+from bench.scenarios import core, egress_ip, firewall_classifier, firewall_edit, northbound, service, services, startup
 
 SCENARIOS: dict[str, Callable[[], dict[str, Any]]] = {
     "core": core.run,
+    "egress_ip": egress_ip.run,
     "firewall_classifier": firewall_classifier.run,
     "firewall_edit": firewall_edit.run,
     "northbound": northbound.run,

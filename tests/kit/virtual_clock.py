@@ -1,6 +1,8 @@
-"""A clock that moves only when the test says so."""
+"""Clocks that move only when the test says so: the wall's, and an event loop's."""
 
 from __future__ import annotations
+
+import asyncio
 
 import anyio
 
@@ -23,3 +25,23 @@ class VirtualClock:
         self._now_s += seconds
         self._moved.set()
         self._moved = anyio.Event()
+
+
+class StandingLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock stands: what waits for a timer waits until ``advance``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = 0.0
+
+    def time(self) -> float:
+        return self._now_s
+
+    def advance(self, seconds: float) -> None:
+        self._now_s += seconds
+
+
+async def settled(turns: int = 1_000) -> None:
+    """After so many turns of the loop: everything has happened that needs neither time nor others."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
