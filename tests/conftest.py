@@ -1,13 +1,16 @@
-"""What all suites share: where time went, by group, at the end of a run."""
+"""What all suites share: no process outlives the test that started it; at the end, where time went, by group."""
 
 from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tests.kit.ovn import leftovers_end
 
 SHOWN = 8
 os.environ.setdefault("OVNK_DNS_TIMEOUT", "0")  # no test asks a name server it did not start
@@ -17,6 +20,13 @@ hypothesis.settings.register_profile(
     "ovnk", deadline=None, max_examples=max(10, int(100 * float(os.environ.get("TEST_SCALE", "1")))), print_blob=True
 )
 hypothesis.settings.load_profile("ovnk")
+
+
+@pytest.fixture(autouse=True)
+def _processes_end_with_their_test() -> Iterator[None]:
+    """Set up after fixtures of wider scope and before the test's own: it ends what those did not."""
+    with leftovers_end():
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

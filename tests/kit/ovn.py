@@ -2,8 +2,9 @@
 
 ``OvsdbServer`` is one ovsdb-server on a unix socket; ``Central`` is northbound + southbound + ovn-northd. All state
 (databases, sockets, logs, pid files) lives in the directory given. Daemons run in the foreground as our children, so
-that they are reaped by us and ended by the pid we hold; nothing else is ever signalled. A missing binary raises
-``OvnMissing`` with what installs it: a test that needs OVN fails without it, it is never skipped.
+that they are reaped by us and ended by the pid we hold; nothing else is ever signalled. What a test starts ends with it
+(``tests/conftest.py``), whether it stops it or fails before it could. A missing binary raises ``OvnMissing`` with what
+installs it: a test that needs OVN fails without it, it is never skipped.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import tempfile
 import threading
 import time
 import warnings
-import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,8 @@ SCHEMA_DIRECTORIES = ("/usr/share/ovn", "/usr/local/share/ovn")
 DATABASES = {"nb": "OVN_Northbound", "sb": "OVN_Southbound"}
 GLOBALS = {"nb": "NB_Global", "sb": "SB_Global"}
 _LIBC = ctypes.CDLL(None)
-_running: weakref.WeakSet[Daemon] = weakref.WeakSet()
+_started: list[Daemon] = []
+"""Held until each is stopped: a process that nobody holds any more runs on, and is complained of in another test."""
 
 
 class OvnMissing(RuntimeError):
@@ -139,7 +140,8 @@ class Daemon:
                 preexec_fn=_die_with_parent if threading.current_thread() is threading.main_thread() else None,
             )
         self._is_suspended = False
-        _running.add(self)
+        if self not in _started:
+            _started.append(self)
 
     def stop(self, timeout_s: float = 5.0) -> None:
         if self._process is None:
@@ -148,19 +150,17 @@ class Daemon:
             self.resume()
         if self.is_alive:
             self._process.terminate()
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout_s)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
-        self._process = None
+        self.kill()
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL, unless it has ended, and wait until it is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
+            _started.remove(self)
 
     def suspend(self) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing."""
@@ -181,9 +181,20 @@ class Daemon:
         return DaemonFailed(f"{self.name}: {reason}\n" + "\n".join(tails))
 
 
+@contextlib.contextmanager
+def leftovers_end() -> Iterator[None]:
+    """What is started within and not stopped is killed at the end; what ran before runs on."""
+    before = list(_started)
+    try:
+        yield
+    finally:
+        for daemon in [each for each in _started if each not in before]:
+            daemon.kill()
+
+
 @atexit.register
-def _end_leftovers() -> None:
-    for daemon in list(_running):
+def _end_all() -> None:
+    for daemon in _started:
         daemon.kill()
 
 

@@ -1,7 +1,11 @@
 """The in-memory database against a real server: random transactions give the same rows, or are refused alike.
 
 Half of the operations are drawn to collide: few uuids, few names, references to rows that may or may not be there.
-``TEST_SCALE`` multiplies the number of transactions; a failing seed is in the test's id and message.
+``TEST_SCALE`` multiplies the number of walks; a failing seed is in the test's id and message.
+
+Where ovsdb-server (3.1) deletes a row in a transaction that also changes another column of a row which refers to it
+weakly, it forgets to drop the reference. Ours does drop it, and our own transactions name every reference that goes, so
+that is not imitated: a walk ends where it happens.
 """
 
 from __future__ import annotations
@@ -151,6 +155,18 @@ async def outcome(nb: Northbound, operations: list[Operation]) -> tuple[str, int
     return "ok", receipt.nb_cfg, None
 
 
+def dangles(nb: Northbound) -> bool:
+    """Whether a weak reference leads nowhere."""
+    for table, columns in MIRRORED.items():
+        for column in (nb.schema.tables[table].columns[name] for name in columns):
+            if column.ref_table in MIRRORED and not column.is_strong:
+                values = [row[column.name] for row in nb.rows(table).values()]
+                held = {uuid for value in values for uuid in (value if isinstance(value, frozenset) else (value,))}
+                if held - {None} - nb.rows(column.ref_table).keys():
+                    return True
+    return False
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 async def test_memory_and_server_agree(server: OvsdbServer, seed: int) -> None:
     memory, real = MemoryNorthbound(), NativeNorthbound(server.address)
@@ -164,12 +180,14 @@ async def test_memory_and_server_agree(server: OvsdbServer, seed: int) -> None:
             trail = f"seed {seed}, transaction {number}: {operations}"
             assert ours == theirs, trail
             committed += ours[0] == "ok"
+            if dangles(real):
+                break
             for table in TABLES:
                 assert dict(memory.rows(table)) == dict(real.rows(table)), f"{table}; {trail}"
             assert [(row["nb_cfg"], row["external_ids"]) for row in memory.rows("NB_Global").values()] == [
                 (row["nb_cfg"], row["external_ids"]) for row in real.rows("NB_Global").values()
             ], trail
-        assert committed > TRANSACTIONS // 4, f"seed {seed}: {committed} of {TRANSACTIONS} were accepted"
+        assert committed > number // 4, f"seed {seed}: {committed} of {number} were accepted"
         # A client that loads everything anew sees what the one that followed every update holds.
         fresh = NativeNorthbound(server.address)
         await fresh.connect(MIRRORED)
