@@ -16,6 +16,8 @@ from pathlib import Path
 from ovnk_core.errors import OvnkError
 
 MAX_BYTES = 1 << 20
+_UNFINISHED = "unfinished"
+"""The one name of what is being written: what a crash leaves there, maybe half a key, is gone with the next write."""
 
 
 class KeepingError(OvnkError):
@@ -32,8 +34,13 @@ class Folder:
         """Refuse one that others may enter; one that is missing is made if ``is_made``, else refused, too."""
         try:
             if is_made:
+                missing = [each for each in (self.path, *self.path.parents) if not each.exists()]
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                for each in missing:
+                    _sync(each.parent)
             found = self.path.stat()
+        except FileExistsError:
+            raise KeepingError(f"{self.path}: is no folder") from None
         except OSError as error:
             raise KeepingError(f"{self.path}: {error.strerror}") from error
         _private(self.path, found, "0700")
@@ -74,8 +81,8 @@ class Folder:
         return content
 
     def write(self, name: str, content: bytes, *, mode: int = 0o600) -> None:
-        """Replace a file by one with ``content``, durably, or leave it as it is."""
-        path, fresh = self.path / name, self.path / f"{name}.new"
+        """Replace a file by one with ``content``, durably, or leave it as it is. For who has it ``locked``."""
+        path, fresh = self.path / name, self.path / _UNFINISHED
         try:
             with contextlib.suppress(FileNotFoundError):
                 fresh.unlink()
@@ -86,16 +93,17 @@ class Folder:
                 file.flush()
                 os.fsync(file.fileno())
             fresh.replace(path)
-            self._sync()
+            _sync(self.path)
         except OSError as error:
             raise KeepingError(f"{path}: {error.strerror}") from error
 
-    def _sync(self) -> None:
-        handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _private(path: Path, found: os.stat_result, mode: str) -> None:

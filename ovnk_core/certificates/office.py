@@ -6,7 +6,7 @@ got. Keys of nodes never come here. Several servers may share a folder (a file l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -26,7 +26,7 @@ from ovnk_core.certificates.authority import (
 )
 from ovnk_core.certificates.keeping import Folder, KeepingError
 from ovnk_core.certificates.rotation import OVERLAP, Plan, plan, renewal_of_authority, renewal_of_node
-from ovnk_core.certificates.signing import Request, sign
+from ovnk_core.certificates.signing import Request, checked, sign
 from ovnk_core.errors import NotFound, SchemaError, TransitionError
 from ovnk_core.terms.struct import Value
 
@@ -68,10 +68,13 @@ class Issued(Value, frozen=True, kw_only=True):
 
 
 class Office:
-    """``path``: the folder, made when missing if ``is_made``. Raises KeepingError, also for a broken file."""
+    """``path``: the folder, made when missing if ``is_made``; ``told`` hears of each authority that is made. Raises
+    KeepingError, also for a broken file."""
 
-    def __init__(self, path: str, *, is_made: bool = True) -> None:
-        self._folder = Folder(path)
+    def __init__(
+        self, path: str, *, is_made: bool = True, told: Callable[[Standing], None] = lambda made: None
+    ) -> None:
+        self._folder, self._told = Folder(path), told
         self._folder.open(is_made=is_made)
 
     def bundle(self, now: datetime) -> bytes:
@@ -100,16 +103,20 @@ class Office:
                 made = make_authority(now)
                 name = f"{_AUTHORITY}{made.certificate.serial_number:x}.pem"
                 self._folder.write(name, made.certificate_pem + made.key_pem)
+                self._told(_of_authority(made.certificate, now, is_signing=chosen.signing is None))
         return self.authorities(now)
 
     def sign(self, request: Request, chassis: str | None, now: datetime) -> Issued:
         """Sign what a node asks for; renews the authority in its time. Raises as ``signing.sign`` and ``rotate``."""
+        # What is refused makes no authority either.
+        checked(request, chassis)
         self.rotate(now, only_if_due=True)
-        authorities, chosen = self._planned(now)
-        assert chosen.signing is not None
-        made = sign(authorities[chosen.signing], request, chassis, now)
-        content = made.public_bytes(PEM)
-        self._folder.write(f"{_NODE}{request.node}.crt", content, mode=0o644)
+        with self._folder.locked():
+            authorities, chosen = self._planned(now)
+            assert chosen.signing is not None
+            made = sign(authorities[chosen.signing], request, chassis, now)
+            content = made.public_bytes(PEM)
+            self._folder.write(f"{_NODE}{request.node}.crt", content, mode=0o644)
         return Issued(certificate=content, bundle=self.bundle(now), standing=_of_node(request.node, made, now))
 
     def authorities(self, now: datetime, *, is_every: bool = False) -> tuple[Standing, ...]:

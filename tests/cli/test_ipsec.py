@@ -10,6 +10,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from ovnk_core.certificates.authority import key_pem
 from ovnk_core.certificates.office import Office
 from ovnk_core.certificates.signing import make_request
 from tests.cli.command import check, ovnk
@@ -98,6 +99,13 @@ def test_refused_and_misused(tmp_path: Path) -> None:
     assert (unknown.code, "certificates are for known nodes only" in unknown.err) == (1, True)
     missing = ovnk("ipsec", "sign", "n1", *given[:-1], str(tmp_path / "none"))
     assert missing.code == 2
+    secret = tmp_path / "n1.key"
+    secret.write_bytes(key_pem(KEY))
+    mistaken = ovnk("ipsec", "sign", "n1", *given[:-1], str(secret))
+    assert (mistaken.code, "holds a private key" in mistaken.err) == (2, True)
+    assert "MII" not in mistaken.out + mistaken.err
+    assert not (list((tmp_path / "ca").iterdir())), "what is refused makes no authority"
+    ovnk("ipsec", "ca", "--folder", folder)
     (key,) = (tmp_path / "ca").glob("authority-*.pem")
     key.chmod(0o644)
     assert "chmod 0600" in ovnk("ipsec", "ca", "--folder", folder).err

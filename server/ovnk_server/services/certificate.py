@@ -25,15 +25,24 @@ from ovnk_server.convert import timestamp
 from ovnk_server.faults import NotReady
 from ovnk_server.log import LOGGER
 
-_KIND = "Node"
+_KIND = "Certificate"
+"""What authorisation calls authorities and certificates: whoever may read nodes has nothing to do with these."""
 T = TypeVar("T")
 
 
 class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer):
-    """See ``certificate_service.proto``. ``folder`` empty: nothing is signed here."""
+    """See ``certificate_service.proto``. ``folder`` empty: nothing is signed here. ``is_read_only``: asking for the
+    authority makes none."""
 
-    def __init__(self, keeper: Keeper, folder: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        self._keeper, self._folder, self._now = keeper, folder, now
+    def __init__(
+        self,
+        keeper: Keeper,
+        folder: str,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        is_read_only: bool = False,
+    ) -> None:
+        self._keeper, self._folder, self._now, self._is_read_only = keeper, folder, now, is_read_only
 
     async def GetAuthority(self, request: pb.GetAuthorityRequest, context: Any) -> pb.GetAuthorityResponse:
         access.caller().require("get", _KIND)
@@ -41,7 +50,8 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
 
         def work(office: Office) -> tuple[tuple[Standing, ...], bytes]:
             # Nodes fetch this again and again, which is what makes successors in time.
-            return office.rotate(now, only_if_due=True), office.bundle(now)
+            found = office.authorities(now) if self._is_read_only else office.rotate(now, only_if_due=True)
+            return found, office.bundle(now)
 
         found, bundle = await self._ask(work)
         return pb.GetAuthorityResponse(bundle=bundle.decode(), authorities=map(_status, found))
@@ -56,6 +66,8 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
         )
         chassis, now = self._chassis().get(request.node), self._now()
         issued = await self._ask(lambda office: office.sign(asked, chassis, now))
+        made = issued.standing
+        LOGGER.info("certificate signed", node=made.node, chassis=made.subject, serial=made.serial)
         return pb.SignCertificateResponse(
             certificate=issued.certificate.decode(), bundle=issued.bundle.decode(), status=_status(issued.standing)
         )
@@ -78,7 +90,7 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
         )
 
     async def RotateAuthority(self, request: pb.RotateAuthorityRequest, context: Any) -> pb.RotateAuthorityResponse:
-        access.caller().require("admin")
+        access.caller().require("rotate", _KIND)
         now = self._now()
         return pb.RotateAuthorityResponse(authorities=map(_status, await self._ask(lambda office: office.rotate(now))))
 
@@ -91,11 +103,16 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
         if not self._folder:
             raise TransitionError("this server has no folder for certificates (certificates.folder)")
         try:
-            return await asyncio.to_thread(lambda: work(Office(self._folder)))
+            return await asyncio.to_thread(lambda: work(Office(self._folder, told=_log_authority)))
         except KeepingError as error:
             # It names a path of ours.
             LOGGER.error("certificates cannot be used", error=str(error))
             raise NotReady("the folder of certificates cannot be used; the server's log tells why") from None
+
+
+def _log_authority(made: Standing) -> None:
+    """Who asked does not matter: it is due, or the audit says who wanted it."""
+    LOGGER.info("certificate authority made", subject=made.subject, serial=made.serial, is_signing=made.is_signing)
 
 
 def _status(each: Standing) -> pb.CertificateStatus:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +14,15 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from ovnk_api.v1 import certificate_service_pb2 as pb
+from ovnk_api.v1 import certificate_service_pb2_grpc
 from ovnk_client import Client, Refused
 from ovnk_server.audit import refs_of
 from ovnk_server.authorisation import Rule, RulePolicy
 from ovnk_server.methods import method_of
+from ovnk_server.services.certificate import CertificateService
+from structlog.testing import capture_logs
 
+from ovnk_core.certificates.office import Office
 from ovnk_core.certificates.signing import SIGNER, USAGE, make_request
 from ovnk_core.keeper.proposal import Put
 from tests.kit import manifest as m
@@ -92,23 +96,55 @@ async def test_refused(tmp_path: Path, request_: pb.SignCertificateRequest, reas
         assert not list((tmp_path / "ca").glob("*.crt"))
 
 
+def questions(calls: Any) -> dict[str, Callable[[], Any]]:
+    """Every call of the service, by the verb that it needs."""
+    return {
+        "get": lambda: calls.GetAuthority(pb.GetAuthorityRequest()),
+        "list": lambda: calls.GetCertificateStatus(pb.GetCertificateStatusRequest()),
+        "sign": lambda: calls.SignCertificate(asked()),
+        "rotate": lambda: calls.RotateAuthority(pb.RotateAuthorityRequest()),
+    }
+
+
 @pytest.mark.asyncio
-async def test_who_may_do_what(tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", ["get", "list", "sign", "rotate"])
+async def test_each_call_has_a_verb_of_its_own(tmp_path: Path, verb: str) -> None:
     async with opened(tmp_path / "ca") as stand:
-        reader = RulePolicy((Rule(identities=("local",), verbs=("get", "list"), kinds=("Node",)),))
-        calls = (await stand.caller(policy=reader)).certificates
-        assert (await calls.GetAuthority(pb.GetAuthorityRequest())).bundle
-        await calls.GetCertificateStatus(pb.GetCertificateStatusRequest())
-        for call in (calls.SignCertificate(asked()), calls.RotateAuthority(pb.RotateAuthorityRequest())):
-            assert (await code_of(call))[0] == grpc.StatusCode.PERMISSION_DENIED
-        signer = RulePolicy((Rule(identities=("local",), verbs=("sign",), kinds=("Node",)),))
-        calls = (await stand.caller(policy=signer)).certificates
-        assert (await calls.SignCertificate(asked())).certificate
-        for call in (
-            calls.GetAuthority(pb.GetAuthorityRequest()),
-            calls.GetCertificateStatus(pb.GetCertificateStatusRequest()),
-        ):
-            assert (await code_of(call))[0] == grpc.StatusCode.PERMISSION_DENIED
+        rule = Rule(identities=("local",), verbs=(verb,), kinds=("Certificate",))
+        calls = questions((await stand.caller(policy=RulePolicy((rule,)))).certificates)
+        for each, call in calls.items():
+            if each == verb:
+                await call()
+            else:
+                assert (await code_of(call()))[0] == grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.asyncio
+async def test_whoever_may_do_all_else_may_do_nothing_here(tmp_path: Path) -> None:
+    others = (
+        Rule(identities=("local",), verbs=("*",), kinds=("Node", "EgressIP", "Network"), namespaces=("",)),
+        Rule(identities=("local",), verbs=("admin", "egress", "apply", "northbound")),
+        Rule(identities=("local",), verbs=("*",), namespaces=("project1",)),
+    )
+    async with opened(tmp_path / "ca") as stand:
+        for call in questions((await stand.caller(policy=RulePolicy(others))).certificates).values():
+            assert (await code_of(call()))[0] == grpc.StatusCode.PERMISSION_DENIED
+        assert not (tmp_path / "ca").exists(), "the folder is not even looked at"
+
+
+@pytest.mark.asyncio
+async def test_a_read_only_server_makes_no_authority(tmp_path: Path) -> None:
+    async with opened(None) as stand:
+        service = CertificateService(stand.keeper, str(tmp_path / "ca"), now=Clock(), is_read_only=True)
+        stand.services = (
+            *stand.services[:-1],
+            (certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server, service),
+        )
+        calls = (await stand.caller()).certificates
+        assert (await code_of(calls.GetAuthority(pb.GetAuthorityRequest())))[0] == grpc.StatusCode.NOT_FOUND
+        (made,) = Office(str(tmp_path / "ca")).rotate(START)
+        found = await calls.GetAuthority(pb.GetAuthorityRequest())
+        assert [each.serial for each in found.authorities] == [made.serial]
 
 
 @pytest.mark.asyncio
@@ -153,6 +189,24 @@ async def test_a_folder_that_cannot_be_used_tells_no_path(tmp_path: Path) -> Non
     async with opened(tmp_path / "ca") as stand:
         code, text = await code_of((await stand.caller()).certificates.GetAuthority(pb.GetAuthorityRequest()))
         assert (code, str(tmp_path) in text) == (grpc.StatusCode.UNAVAILABLE, False)
+
+
+@pytest.mark.asyncio
+async def test_the_log_says_what_was_made_and_holds_no_key(tmp_path: Path) -> None:
+    with capture_logs() as lines:
+        async with opened(tmp_path / "ca") as stand:
+            calls = (await stand.caller()).certificates
+            await calls.GetAuthority(pb.GetAuthorityRequest())
+            signed = await calls.SignCertificate(asked())
+            await code_of(calls.SignCertificate(asked("n2")))
+            (tmp_path / "ca").chmod(0o755)
+            await code_of(calls.SignCertificate(asked()))
+    made, given, broken = [each for each in lines if "certificate" in each["event"]]
+    assert made["event"] == "certificate authority made" and made["is_signing"]
+    assert (given["node"], given["chassis"], given["serial"]) == ("n1", "chassis-1", signed.status.serial)
+    assert broken["event"] == "certificates cannot be used" and "chmod 0700" in broken["error"]
+    secret = next((tmp_path / "ca").glob("*.pem")).read_text().partition("PRIVATE KEY")[2].split()[1]
+    assert secret not in str(lines) and "PRIVATE" not in str(lines)
 
 
 def test_signing_and_rotating_are_changes_for_the_audit() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,12 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> Non
     assert office.bundle(START)
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "ca").write_text("")
+    with pytest.raises(KeepingError, match="is no folder"):
+        Office(str(tmp_path / "ca"))
+
+
 def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o750)
     with pytest.raises(KeepingError, match="chmod 0700"):
@@ -343,8 +350,40 @@ def test_a_crash_at_any_step_keeps_a_whole_pair(tmp_path: Path, monkeypatch: pyt
     kept = folder.read("pair.pem", is_secret=True)
     assert kept == (b"new" if step == "fsync again" else b"old")
     assert folder.names(".pem") == ["pair.pem"]
-    folder.write("pair.pem", b"newer")
-    assert folder.read("pair.pem", is_secret=True) == b"newer"
+    folder.write("other.pem", b"newer")
+    assert folder.read("other.pem", is_secret=True) == b"newer"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["other.pem", "pair.pem"], "nothing half-written stays"
+
+
+def test_a_folder_that_is_made_is_durable_with_what_is_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder whose name was not synchronised is gone after a crash, and every key in it."""
+    real, synced = os.fsync, set[int]()
+
+    def fsync(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    Folder(str(tmp_path / "a" / "ca")).open()
+    assert synced == {tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino}
+
+
+def test_a_refused_request_makes_no_authority(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="no such node"):
+        Office(str(tmp_path)).sign(asked(), None, START)
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_sign_for_one_node_at_once(tmp_path: Path) -> None:
+    def sign_once(number: int) -> bytes:
+        return Office(str(tmp_path)).sign(asked(), CHASSIS, START).certificate
+
+    with ThreadPoolExecutor(8) as threads:
+        made = list(threads.map(sign_once, range(24)))
+    assert (tmp_path / "node-n1.crt").read_bytes() in made
+    assert len(list(tmp_path.glob("*.pem"))) == 1
 
 
 def test_no_text_of_an_authority_holds_its_key(authority: Authority) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,11 @@ def ipsec() -> None:
 @ipsec.command()
 @place_options
 @click.option("--rotate", is_flag=True, help="Make the next authority: trusted at once, signing 90 days later.")
-@output_option("table", "json", "yaml", "name", default="name")
+@output_option("pem", "table", "json", "yaml", default="pem")
 def ca(folder: str | None, rotate: bool, output: str, **given: Any) -> None:
     """Make the authority if there is none or its successor is due, and print what nodes are to trust.
 
-    `-o name`, the default, prints the certificates in PEM: give them to every node before any other authority signs.
+    Give the certificates (-o pem, the default) to every node before any other authority signs.
     """
     server, now = _server(folder, given), _now()
     if server is not None:
@@ -55,7 +56,7 @@ def ca(folder: str | None, rotate: bool, output: str, **given: Any) -> None:
         office = Office(str(folder))
         standings = office.rotate(now, only_if_due=not rotate)
         bundle = office.bundle(now).decode()
-    if output == "name":
+    if output == "pem":
         click.echo(bundle, nl=False)
     else:
         _print({"authorities": list(map(_document, standings))}, output)
@@ -161,13 +162,17 @@ def _chassis(cluster: Cluster, node: str) -> str | None:
 
 
 def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
     try:
-        with Path(file).open("rb") as opened:
-            return opened.read(MAX_REQUEST_BYTES + 1)
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as opened:
+            content = opened.read(MAX_REQUEST_BYTES + 1)
     except OSError as error:
         raise click.UsageError(f"--request {file}: {error.strerror}") from error
+    if b"PRIVATE KEY-----" in content:
+        # Given by mistake it would travel to the server.
+        raise click.UsageError(
+            f"--request {file}: holds a private key, which stays on its node; give the request alone"
+        )
+    return content
 
 
 def _document(each: Standing) -> Document:
