@@ -22,7 +22,14 @@ from msgspec.structs import replace
 from ovnk_core.allocate.balance import balanced
 from ovnk_core.allocate.egress_node import SUPPORTED_PLATFORMS, EgressNode
 from ovnk_core.model.cluster import ClusterNetwork
-from ovnk_core.model.egress_ip import EgressAssignment, EgressIP, EgressIPDecision, UnassignedAddress, UnassignedReason
+from ovnk_core.model.egress_ip import (
+    OF_NODE,
+    EgressAssignment,
+    EgressIP,
+    EgressIPDecision,
+    UnassignedAddress,
+    UnassignedReason,
+)
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName
 
@@ -211,7 +218,7 @@ class EgressIPAllocator:
             return "Conflict", why
         if address in self._taken:
             what, name = min((what, name) for name, what in self._taken[address].items())
-            return "Conflict", f"is {what} of node {name}"
+            return "Conflict", f"is {what}{OF_NODE}{name}"
         owner = min(self._claims[address], key=lambda each: self._precedence(objects[each], address))
         if owner != key:
             return "Conflict", f"is held by EgressIP {owner.name}"

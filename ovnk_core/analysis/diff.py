@@ -1,4 +1,4 @@
-"""What an edit changes: rules of egress firewalls, connections, and northbound rows.
+"""What an edit changes: rules of egress firewalls, connections, source addresses outside, and northbound rows.
 
 ``before`` and ``after`` are two states of one cluster: the second is the first with other objects, so that decisions
 (addresses, subnets, accepted versions) are the ones an edit in place would find. ``edited`` makes it.
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from ovnk_core.analysis.connections import Connection, compare_connections
 from ovnk_core.analysis.firewall.overlap import Overlaps
 from ovnk_core.analysis.firewall.points import kept
+from ovnk_core.analysis.seen_sources import SourceChange, compare_sources
 from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_firewall.compile import Reach
 from ovnk_core.ingest.outcome import Loaded
@@ -64,12 +65,13 @@ class ClusterDiff(Value, frozen=True, kw_only=True):
     objects: tuple[ObjectChange, ...]
     rules: tuple[RuleChange, ...]
     connections: tuple[Connection, ...]
+    sources: tuple[SourceChange, ...]
     operations: tuple[Operation, ...]
     is_complete: bool
 
     @property
     def is_empty(self) -> bool:
-        return not (self.objects or self.rules or self.connections or self.rows)
+        return not (self.objects or self.rules or self.connections or self.sources or self.rows)
 
     @property
     def rows(self) -> tuple[RowChange, ...]:
@@ -86,16 +88,20 @@ def edited(before: Cluster, loaded: Loaded) -> Cluster:
     """The cluster after its whole source of truth became ``loaded``. ``before`` stays as it is."""
     after = before.copy()
     after.replace(loaded)
+    # Told is where an edit leads: nothing is programmed here, so that what moves has to be confirmed by nobody.
+    after.withdrawn(after.leaving)
     return after
 
 
 def diff_clusters(before: Cluster, after: Cluster, schema: DatabaseSchema) -> ClusterDiff:
     """Compare two states of one cluster; ``schema``: of the northbound database the rows are for."""
-    compared = compare_connections(Scene(before), Scene(after))
+    scenes = Scene(before), Scene(after)
+    compared = compare_connections(*scenes)
     return ClusterDiff(
         objects=tuple(_objects(before, after)),
         rules=tuple(_rules(before, after)),
         connections=compared.connections,
+        sources=compare_sources(*scenes),
         operations=row_operations(before, after, schema),
         is_complete=compared.is_complete,
     )

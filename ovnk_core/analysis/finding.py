@@ -130,7 +130,7 @@ CODES: dict[str, Code] = {
     ),
     "router-destination": Code(
         severity="warning",
-        title="A destination is not reached from the reserved address",
+        title="A destination is not reached",
         advice="Name destinations outside of the cluster and of the router's node.",
     ),
     "router-several": Code(

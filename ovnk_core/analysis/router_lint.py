@@ -5,7 +5,7 @@ Deployments are not read: that one has several replicas shows in its pods (15.11
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ovnk_core.analysis.finding import Finding, Severity, found_in
 from ovnk_core.cluster import Cluster
@@ -30,6 +30,7 @@ from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Protocol, Transport
 from ovnk_core.topology.place import SETTINGS, host_addresses
 
+_DEFINITION = "NetworkAttachmentDefinition"
 Told = tuple[str, str]
 """A code and what is said."""
 _PROTOCOLS: dict[Transport, Protocol] = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp"}
@@ -47,6 +48,39 @@ def platform_of(cluster: Cluster) -> str:
 def router_warnings(cluster: Cluster) -> dict[NamespacedName, tuple[str, ...]]:
     """By router pod: what is wrong with its address, destinations or place."""
     return {key: tuple(text for _, text in told) for key, told in _judged(cluster).items()}
+
+
+def router_remarks(cluster: Cluster, refs: Iterable[ObjectRef]) -> Iterator[tuple[ObjectRef, str]]:
+    """What is wrong about routers with some pods, definitions and Services, each with the one it is told of.
+
+    Cost: as ``router_findings`` where one of them has to do with a router, else a few look-ups for each.
+    """
+    rows, asked = cluster.engine.rows, sorted(set(refs))
+    plans, pods, definitions = rows(ROUTER_PLAN), rows(POD), rows(NETWORK_ATTACHMENT)
+    used: dict[NamespacedName, list[NamespacedName]] = {}
+    for key, plan in sorted(plans.items()):
+        used.setdefault(plan.network, []).append(key)
+    is_about = {"Pod": plans, _DEFINITION: used}
+    judged = _judged(cluster) if any(ref.key in is_about.get(ref.kind, ()) for ref in asked) else {}
+    has_service = bool(plans) and any(ref.kind == "Service" for ref in asked)
+    served = [*_services(cluster), *_backed(cluster)] if has_service else []
+    for ref in asked:
+        if ref.kind == "Pod" and ref.key in pods:
+            yield from ((ref, text) for _, text in (*_unmet(cluster, pods[ref.key]), *judged.get(ref.key, ())))
+        elif ref.kind == "Service":
+            yield from ((ref, text) for key, _, text in served if key == ref.key)
+        elif ref.kind == _DEFINITION and ref.key in definitions and definitions[ref.key].router is not None:
+            yield from ((ref, text) for text in (_of_platform(cluster),) if text)
+            yield from ((ref, f"router pod {key}: {text}") for key in used.get(ref.key, ()) for _, text in judged[key])
+
+
+def _of_platform(cluster: Cluster) -> str:
+    """Why the platform does not carry egress routers, or may not; an empty text where it does."""
+    platform = platform_of(cluster)
+    if support(platform) == "supported":
+        return ""
+    doubt = "is not compatible" if support(platform) == "unsupported" else "may not be compatible"
+    return f"platform {platform}: an egress router {doubt} with it, because macvlan needs layer 2 (15.11.1)"
 
 
 def _judged(cluster: Cluster) -> dict[NamespacedName, tuple[Told, ...]]:
@@ -86,7 +120,7 @@ def _of_destinations(cluster: Cluster, plan: RouterPlan) -> Iterator[Told]:
     own = host_addresses(node, cluster.network) if node is not None else ()
     for address in dict.fromkeys(each.address for each in plan.router.redirects):
         if plan.keeps(address):
-            text = "is inside the cluster: it is not reached from the reserved address"
+            text = "is inside the cluster: nothing reaches it, as OVN takes only the pod's own address from the pod"
             yield "router-destination", f"destination {address} {text}"
         elif address in own:
             text = f"is its own node, which {plan.router.interface} cannot reach"
@@ -111,13 +145,10 @@ def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod) -> Iterator[Told]:
 def router_findings(cluster: Cluster) -> Iterator[Finding]:
     """Of the platform, of nodes, of pods, of Services."""
     rows = cluster.engine.rows
-    plans, platform = rows(ROUTER_PLAN), platform_of(cluster)
-    if plans and support(platform) != "supported":
-        is_certain = support(platform) == "unsupported"
-        doubt = "is not compatible" if is_certain else "may not be compatible"
-        text = f"platform {platform}: an egress router {doubt} with it, because macvlan needs layer 2 (15.11.1)"
+    plans = rows(ROUTER_PLAN)
+    if plans and (text := _of_platform(cluster)):
         ref = ObjectRef("Infrastructure", "", CLUSTER.name)
-        severity: Severity = "error" if is_certain else "warning"
+        severity: Severity = "error" if support(platform_of(cluster)) == "unsupported" else "warning"
         yield found_in(cluster.sources, ref, "router-platform", text, severity=severity)
     nodes = [plan.node for plan in plans.values()]
     for node in sorted(set(nodes)):
@@ -181,7 +212,7 @@ def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
         return
     labels: dict[str, list[dict[str, str]]] = {}
     for key, pod in rows(POD).items():
-        if not pod.is_completed:
+        if key.namespace in routers and not pod.is_completed:
             labels.setdefault(key.namespace, []).append(dict(pod.labels))
     for key, service in sorted(rows(SERVICE).items()):
         picked = (each for each in labels.get(key.namespace, ()) if service.selector)

@@ -28,12 +28,22 @@ UNREADABLE = ("File", "Object")
 """Kinds of refused input that could hold anything."""
 
 
+class StatedAssignment(Value, frozen=True, kw_only=True):
+    """What the status of an EgressIP says of one address, as written; ``place`` is the field, ``source`` its line."""
+
+    address: str
+    node: str
+    place: str
+    source: str
+
+
 class Item(Value, frozen=True, kw_only=True):
-    """One accepted object and where it was declared."""
+    """One accepted object and where it was declared. ``stated``: what its status says, which is no part of it."""
 
     ref: ObjectRef
     value: Declared
     source: SourceMap
+    stated: tuple[StatedAssignment, ...] = ()
 
 
 class Refused(Value, frozen=True, kw_only=True):

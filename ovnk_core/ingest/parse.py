@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from ovnk_core.ingest.metadata import Metadata, annotation_path, is_label_name, is_subdomain, read_metadata
-from ovnk_core.ingest.outcome import Item, Refused, Skipped, Warning
+from ovnk_core.ingest.outcome import Item, Refused, Skipped, StatedAssignment, Warning
 from ovnk_core.ingest.parse_egress_firewall import blocked, parse_egress_firewall
-from ovnk_core.ingest.parse_egress_ip import parse_egress_ip
+from ovnk_core.ingest.parse_egress_ip import parse_egress_ip, stated_assignments
 from ovnk_core.ingest.parse_endpoints import parse_endpoint_slice, parse_endpoints
 from ovnk_core.ingest.parse_namespace import parse_namespace
 from ovnk_core.ingest.parse_network import parse_infrastructure, parse_network, parse_network_operator
@@ -43,11 +43,16 @@ _LONGEST_GROUP_KIND = 320
 _LABEL_RULE = "must be an RFC 1123 label (at most 63 lower-case letters, digits, '-')"
 _SUBDOMAIN_RULE = "must be an RFC 1123 subdomain (at most 253 lower-case letters, digits, '-' and dots)"
 Parser = Callable[[Report, Mapping[str, Any], Metadata], Declared]
+Stated = Callable[[Report, Mapping[str, Any]], tuple[StatedAssignment, ...]]
+
+
+def _nothing_stated(report: Report, raw: Mapping[str, Any]) -> tuple[StatedAssignment, ...]:
+    return ()
 
 
 class KindRule(Value, frozen=True, kw_only=True):
     """How one kind is read: its name in the model, the one version served, and what its names look like.
-    ``quoted``: fields whose place is kept."""
+    ``quoted``: fields whose place is kept. ``stated``: reads what its status says of decisions."""
 
     kind: Kind
     version: str
@@ -57,6 +62,7 @@ class KindRule(Value, frozen=True, kw_only=True):
     is_name_label: bool = False
     keeps_parts: bool = False
     quoted: tuple[Path, ...] = ()
+    stated: Stated = _nothing_stated
 
 
 _CONFIG, _OPERATOR = "config.openshift.io", "operator.openshift.io"
@@ -83,7 +89,9 @@ KIND_RULES: dict[tuple[str, str], KindRule] = {
     (_OVN, "EgressFirewall"): KindRule(
         kind="EgressFirewall", version="v1", parse=parse_egress_firewall, is_namespaced=True, keeps_parts=True
     ),
-    (_OVN, "EgressIP"): KindRule(kind="EgressIP", version="v1", parse=parse_egress_ip, keeps_parts=True),
+    (_OVN, "EgressIP"): KindRule(
+        kind="EgressIP", version="v1", parse=parse_egress_ip, keeps_parts=True, stated=stated_assignments
+    ),
     (_POLICY, "NetworkPolicy"): KindRule(
         kind="NetworkPolicy", version="v1", parse=parse_policy, is_namespaced=True, keeps_parts=True
     ),
@@ -201,10 +209,11 @@ def _parse_known(document: Document, raw: dict[str, Any], rule: KindRule, *, is_
         fix = f"write {wanted}/{rule.version}" if wanted else f"write {rule.version}"
         report.refuse(("apiVersion",), "this version is not served", value=raw.get("apiVersion"), fix=fix)
     value = rule.parse(report, raw, read_metadata(report, raw, shown, place if is_placed else ""))
+    stated = rule.stated(report, raw)
     warnings = tuple(Warning(ref=ref, text=text, source=source) for text, source in report.warnings)
     if not report.errors:
         source = document.positions.keep(parts=rule.keeps_parts, fields=rule.quoted)
-        return Parsed(outcome=Item(ref=ref, value=value, source=source), warnings=warnings)
+        return Parsed(outcome=Item(ref=ref, value=value, source=source, stated=stated), warnings=warnings)
     closed = _stand_in(report, raw, value) if is_placed else None
     refused = Refused(
         ref=ref,
@@ -238,6 +247,9 @@ def _check_identity(report: Report, rule: KindRule, owner: dict[str, Any], *, is
         report.refuse(path, "only one is read, and its name is cluster", value=name, fix=f"write {SINGLETON}")
     if not is_placed:
         report.refuse(("metadata", "namespace"), _LABEL_RULE, value=owner.get("namespace"))
+    if not rule.is_namespaced and owner.get("namespace") not in (None, ""):
+        # The API server clears it, so that such a file is applied every day.
+        report.warn(("metadata", "namespace"), f"means nothing: no {rule.kind} belongs to a namespace")
 
 
 def problem_source(positions: Positions, problem: Problem) -> str:

@@ -1,8 +1,9 @@
 """EgressIP: its addresses in canonical form, and whose pods send from them.
 
 Only what no other object can change is refused here: an address that lies in a network of this cluster, or is a
-node's, is accepted and stays unassigned, because objects may come in any order. ``status`` is read in both of its
-spellings (``items`` of the API, ``assignments`` of manual 15.9.1.2) and means nothing: who holds what is decided here.
+node's, is accepted and stays unassigned, because objects may come in any order. ``status`` is what another control
+plane decided, and no part of the object; it is read apart, in both of its spellings (``items`` of the API,
+``assignments`` of manual 15.9.1.2).
 Source: manual 15.9.2; OVN-Kubernetes' EgressIP type, whose addresses must be global unicast.
 """
 
@@ -13,7 +14,8 @@ from typing import Any
 
 from ovnk_core.errors import LimitError
 from ovnk_core.ingest.metadata import METADATA_FIELDS, OBJECT_FIELDS, Metadata, read_selector
-from ovnk_core.ingest.position import Path
+from ovnk_core.ingest.outcome import StatedAssignment
+from ovnk_core.ingest.position import Path, path_text
 from ovnk_core.ingest.report import Report
 from ovnk_core.model.cluster import RESERVED, address_of_kind, special_kind
 from ovnk_core.model.egress_ip import EgressIP
@@ -28,7 +30,6 @@ def parse_egress_ip(report: Report, raw: Mapping[str, Any], meta: Metadata) -> E
     """k8s.ovn.org/v1 EgressIP -> the model; problems go to ``report``."""
     report.known(raw, (), OBJECT_FIELDS)
     report.known(report.mapping(raw, (), "metadata"), ("metadata",), METADATA_FIELDS)
-    _check_status(report, raw)
     spec = report.mapping(raw, (), "spec")
     report.known(spec, _SPEC_PATH, ("egressIPs", "namespaceSelector", "podSelector"))
     namespaces = read_selector(report, spec, _SPEC_PATH, "namespaceSelector")
@@ -77,12 +78,24 @@ def _why_not_unicast(address: Address) -> str:
     return f"is {address_of_kind(kind)}" if kind else ""
 
 
-def _check_status(report: Report, raw: Mapping[str, Any]) -> None:
-    """Its shape alone: what it says is ours to say."""
+def stated_assignments(report: Report, raw: Mapping[str, Any]) -> tuple[StatedAssignment, ...]:
+    """What ``status`` says of who holds what, wherever both texts are there; of two spellings the API's. Only its shape
+    is refused: what it says may be out of date."""
     path: Path = ("status",)
     status = report.mapping(raw, (), "status")
     report.known(status, path, ("items", "assignments", "conditions"))
+    found: dict[str, tuple[StatedAssignment, ...]] = {}
     for key in ("items", "assignments"):
-        for index, entry in enumerate(report.items(status, path, key)):
-            at: Path = (*path, key, index)
-            report.known(report.as_mapping(entry, at), at, ("egressIP", "node"))
+        entries = enumerate(report.items(status, path, key))
+        read = [_stated(report, entry, (*path, key, index)) for index, entry in entries]
+        found[key] = tuple(each for each in read if each is not None)
+    return found["items"] or found["assignments"]
+
+
+def _stated(report: Report, entry: Any, at: Path) -> StatedAssignment | None:
+    said = report.as_mapping(entry, at)
+    report.known(said, at, ("egressIP", "node"))
+    address, node = report.text(said, at, "egressIP"), report.text(said, at, "node")
+    if not address or not node:
+        return None
+    return StatedAssignment(address=address, node=node, place=path_text(at), source=report.positions.at(*at))

@@ -11,6 +11,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from ovnk_core.errors import Mention
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 
@@ -21,7 +22,8 @@ Severity = Literal["Normal", "Warning"]
 class Occurrence(Value, frozen=True, kw_only=True):
     """``count`` times the same, first and last seen at Unix seconds. ``ref`` None: about the service itself.
     ``sequence`` grows with every occurrence, a repeated one has that of its last. It is a time in microseconds, so that
-    whoever may not read every occurrence cannot count the others by it."""
+    whoever may not read every occurrence cannot count the others by it. ``mentions``: other objects that ``message``
+    names."""
 
     sequence: int
     severity: Severity
@@ -32,6 +34,7 @@ class Occurrence(Value, frozen=True, kw_only=True):
     first_s: int = 0
     last_s: int = 0
     count: int = 1
+    mentions: tuple[Mention, ...] = ()
 
 
 class Events:
@@ -50,6 +53,7 @@ class Events:
         ref: ObjectRef | None = None,
         revision: int = 0,
         severity: Severity = "Normal",
+        mentions: tuple[Mention, ...] = (),
     ) -> None:
         now_us = time.time_ns() // 1_000
         now_s = now_us // 1_000_000
@@ -71,6 +75,7 @@ class Events:
                 revision=revision,
                 first_s=now_s,
                 last_s=now_s,
+                mentions=mentions,
             )
         )
 

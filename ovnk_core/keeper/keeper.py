@@ -384,7 +384,14 @@ class Keeper:
             for move in moves_of(edit):
                 at = ref_of(edit.key) if edit.key.kind == "EgressIP" else ObjectRef("Node", "", edit.key.name)
                 self.placements += move.reason == "Assigned"
-                self.events.add(move.reason, move.message, ref=at, revision=edit.revision, severity=move.severity)
+                self.events.add(
+                    move.reason,
+                    move.message,
+                    ref=at,
+                    revision=edit.revision,
+                    severity=move.severity,
+                    mentions=move.mentions,
+                )
 
     async def _follow(self) -> None:
         """Take in what others append. Our own entries are taken in when they are appended."""

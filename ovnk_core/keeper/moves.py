@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ovnk_core.errors import Mention
 from ovnk_core.keeper.document import read_decision
 from ovnk_core.keeper.events import Severity
 from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth
@@ -14,11 +15,13 @@ _NOWHERE, _HEALTHY = EgressIPDecision(), NodeHealth()
 
 
 class Move(NamedTuple):
-    """One event. ``reason`` is Assigned, or the one why the address is on no node; of a node what became of it."""
+    """One event. ``reason`` is Assigned, or the one why the address is on no node; of a node what became of it.
+    ``mentions``: the node that ``message`` names beside what the event is about."""
 
     reason: str
     message: str
     severity: Severity
+    mentions: tuple[Mention, ...] = ()
 
 
 def moves_of(edit: Edit) -> Iterator[Move]:
@@ -34,13 +37,22 @@ def moves_of(edit: Edit) -> Iterator[Move]:
 
 def _of_egress_ip(before: object, after: object) -> Iterator[Move]:
     assert isinstance(before, EgressIPDecision) and isinstance(after, EgressIPDecision)
+    left = {each.address: Mention("Node", "", each.node) for each in (*before.leaving, *before.assignments)}
     for each in after.assignments:
         if each not in before.assignments:
-            yield Move("Assigned", f"{each.address} is on {each.node}", "Normal")
+            at, was = Mention("Node", "", each.node), left.get(each.address)
+            moved = f", moved from {was.text}" if was not in (None, at) else ""
+            yield Move("Assigned", f"{each.address} is on {at.text}{moved}", "Normal", (at, *([was] if moved else ())))
     for one in after.unassigned:
-        if one not in before.unassigned:
+        if one in before.unassigned:
+            continue
+        was = left.get(one.address)
+        if one.reason == "Moving" and was is not None:
+            # Where to is decided when no northbound holds it there any more.
+            yield Move("Moving", f"{one.address} leaves {was.text}", "Normal", (was,))
+        else:
             severity: Severity = "Normal" if one.reason == "Moving" else "Warning"
-            yield Move(one.reason, f"{one.address}: {one.message}", severity)
+            yield Move(one.reason, f"{one.address}: {one.message}", severity, one.mentions)
 
 
 def _of_node(before: object, after: object) -> Iterator[Move]:

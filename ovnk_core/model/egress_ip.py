@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
+from ovnk_core.errors import Mention
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.label import EVERYTHING, LabelSelector
@@ -21,6 +22,8 @@ UnassignedReason = Literal["NoNode", "Conflict", "Capacity", "Subnet", "Platform
 another object's. ``Capacity``: every node that could hold it holds another address of the object. ``Subnet``: it lies
 in no eligible node's primary subnet. ``Platform``: 15.9.1.1. ``Moving``: withdrawn, and not yet placed anew."""
 REASONS: tuple[UnassignedReason, ...] = get_args(UnassignedReason)
+OF_NODE = " of node "
+"""What stands before the name of a node at the end of a message, and nowhere else in one."""
 
 
 class EgressIP(Declared, frozen=True, kw_only=True):
@@ -45,6 +48,12 @@ class UnassignedAddress(Value, frozen=True, kw_only=True, gc=False):
     address: Address
     reason: UnassignedReason
     message: str
+
+    @property
+    def mentions(self) -> tuple[Mention, ...]:
+        """The node that ``message`` names, if it names one."""
+        _, found, name = self.message.rpartition(OF_NODE)
+        return (Mention("Node", "", name),) if found else ()
 
 
 class EgressIPDecision(Value, frozen=True, kw_only=True):

@@ -17,10 +17,11 @@ from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 
 Verb = Literal[
-    "get", "list", "watch", "apply", "delete", "sync", "trace", "northbound", "dns", "sign", "egress", "admin"
+    "get", "list", "watch", "apply", "delete", "sync", "trace", "northbound", "dns", "sign", "rotate", "egress", "admin"
 ]
 """``northbound`` reads rows, flows and what is pending; ``dns`` pushes answers; ``sign`` asks for certificates of
-nodes; ``egress`` reports and drains nodes, and rebalances egress IPs; ``admin`` sees all of the service."""
+nodes, ``rotate`` for the next authority; ``egress`` reports and drains nodes, and rebalances egress IPs; ``admin`` sees
+all of the service."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
 
 

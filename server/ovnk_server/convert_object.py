@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from google.protobuf.message import Message
 from ovnk_api.v1 import egress_firewall_pb2, egress_ip_pb2, meta_pb2, pod_pb2, service_pb2
@@ -29,6 +30,7 @@ from ovnk_core.model.tables import DNS_DECISION, cluster_key
 from ovnk_core.store.entry import Stored
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_server.convert import version
+from ovnk_server.hearing import Hearing, put_out
 
 MAX_BYTES = 64 << 20
 """Of messages that are remembered."""
@@ -38,9 +40,9 @@ M = TypeVar("M", bound=Message)
 
 class Status(NamedTuple):
     """How the status of a kind comes about: ``find`` collects what it follows from, as one value that is equal while
-    the status is the same; ``fill`` writes it into the message."""
+    the status is the same to who hears it; ``fill`` writes it into the message."""
 
-    find: Callable[[Keeper, ObjectRef, Manifest], Hashable]
+    find: Callable[[Keeper, ObjectRef, Manifest, Hearing], Hashable]
     fill: Callable[[Any, Any], None]
 
 
@@ -60,13 +62,13 @@ class Objects:
         self._made: OrderedDict[Hashable, Message] = OrderedDict()
         self._bytes = 0
 
-    def message(self, ref: ObjectRef, stored: Stored) -> Object:
+    def message(self, ref: ObjectRef, stored: Stored, hearing: Hearing) -> Object:
         """An object with its status. Shared: nobody may change it."""
-        return self._message(self._key(ref, stored), stored)
+        return self._message(self._key(ref, stored, hearing), stored)
 
-    def _key(self, ref: ObjectRef, stored: Stored) -> _Key:
+    def _key(self, ref: ObjectRef, stored: Stored, hearing: Hearing) -> _Key:
         status = STATUS.get(ref.kind)
-        derived = None if status is None else status.find(self._keeper, ref, decode(stored.value).manifest)
+        derived = None if status is None else status.find(self._keeper, ref, decode(stored.value).manifest, hearing)
         return _Key(ref, stored.modified, derived)
 
     def _message(self, key: _Key, stored: Stored) -> Object:
@@ -77,11 +79,11 @@ class Objects:
         assert isinstance(found, Object)
         return found
 
-    def response(self, happening: Happening) -> WatchResponse:
+    def response(self, happening: Happening, hearing: Hearing) -> WatchResponse:
         """One event of a watch. Shared: nobody may change it."""
         if happening.ref is None or happening.stored is None:
             return _without_object(happening)
-        inner = self._key(happening.ref, happening.stored)
+        inner = self._key(happening.ref, happening.stored, hearing)
         key = (happening.type, happening.revision, happening.resume, inner)
         found = self._made.get(key)
         if found is None:
@@ -131,7 +133,7 @@ class _Placed(NamedTuple):
     hosts: tuple[str, ...]
 
 
-def _placed(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> _Placed | None:
+def _placed(keeper: Keeper, ref: ObjectRef, manifest: Manifest, hearing: Hearing) -> _Placed | None:
     """Where a pod is, of what its document does not say."""
     hosts = host_addresses(keeper.history.get(node_key(manifest))) if needs_host(manifest) else ()
     decision = keeper.history.get(decision_key("Pod", ref.key)) if needs_address(manifest) else None
@@ -162,7 +164,7 @@ def _state_addresses(status: pod_pb2.PodStatus, addresses: tuple[str, ...]) -> N
 # ------------------------------------------------------------------------------------------- Services
 
 
-def _front(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> bytes | None:
+def _front(keeper: Keeper, ref: ObjectRef, manifest: Manifest, hearing: Hearing) -> bytes | None:
     """What a Service was given, where its document does not say all of it."""
     decision = keeper.history.get(decision_key("Service", ref.key)) if needs_front(manifest) else None
     return decision.value if decision else None
@@ -184,25 +186,26 @@ def _reach(service: service_pb2.Service, found: bytes) -> None:
 # ------------------------------------------------------------------------------------------- egress firewalls
 
 
-class _Statuses:
-    """Statuses of firewalls at one revision of the engine: a long list is looked through once for all who ask."""
+class FirewallStatuses:
+    """Statuses of firewalls at one revision of the engine: a long list is looked through once for all who ask. Those of
+    a keeper go with it: another one may come to stand where it stood."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[tuple[int, int, ObjectRef], FirewallStatus] = OrderedDict()
+        self.found: WeakKeyDictionary[Keeper, OrderedDict[tuple[int, ObjectRef], FirewallStatus]] = WeakKeyDictionary()
 
-    def find(self, keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> FirewallStatus:
+    def find(self, keeper: Keeper, ref: ObjectRef, manifest: Manifest, hearing: Hearing) -> FirewallStatus:
         cluster = keeper.plane.cluster
-        key = (id(keeper), keeper.plane.revision, ref)
-        if key not in self._found:
+        known, key = self.found.setdefault(keeper, OrderedDict()), (keeper.plane.revision, ref)
+        if key not in known:
             firewall, refused = cluster.get(ref), cluster.refused.get(ref)
-            self._found[key] = firewall_status(
+            known[key] = firewall_status(
                 firewall if isinstance(firewall, EgressFirewall) else None,
                 tuple(each.at("") for each in refused.errors) if refused is not None else (),
                 cluster.engine.rows(DNS_DECISION).get,
             )
-            if len(self._found) > MAX_STATUSES:
-                self._found.popitem(last=False)
-        return self._found[key]
+            if len(known) > MAX_STATUSES:
+                known.popitem(last=False)
+        return known[key]
 
 
 def _judge(firewall: egress_firewall_pb2.EgressFirewall, found: FirewallStatus) -> None:
@@ -216,29 +219,37 @@ def _judge(firewall: egress_firewall_pb2.EgressFirewall, found: FirewallStatus) 
 # ------------------------------------------------------------------------------------------- egress IPs
 
 
-def _assigned(keeper: Keeper, ref: ObjectRef, manifest: Manifest) -> bytes:
+class _Assigned(NamedTuple):
+    decision: bytes
+    sees_nodes: bool
+
+
+def _assigned(keeper: Keeper, ref: ObjectRef, manifest: Manifest, hearing: Hearing) -> _Assigned:
     """Which node holds which address, as it is decided."""
     decision = keeper.history.get(decision_key("EgressIP", ref.key))
-    return decision.value if decision else b""
+    return _Assigned(decision.value, hearing.sees_nodes) if decision else _Assigned(b"", False)
 
 
-def _assign(egress_ip: egress_ip_pb2.EgressIP, found: bytes) -> None:
+def _assign(egress_ip: egress_ip_pb2.EgressIP, found: _Assigned) -> None:
     egress_ip.status.Clear()
     egress_ip.status.SetInParent()
-    if not found:
+    if not found.decision:
         return
-    decision = read_decision(decision_key("EgressIP", cluster_key(egress_ip.metadata.name)), found)
+    decision = read_decision(decision_key("EgressIP", cluster_key(egress_ip.metadata.name)), found.decision)
     assert isinstance(decision, EgressIPDecision)
     status = egress_ip.status
     for each in decision.assignments:
-        status.items.add(node=each.node, egress_ip=str(each.address))
+        status.items.add(node=each.node if found.sees_nodes else None, egress_ip=str(each.address))
     status.assignments.extend(status.items)
     nowhere = decision.unassigned
+    texts = (
+        put_out(f"{each.address}: {each.message}", each.mentions, lambda ref: found.sees_nodes) for each in nowhere
+    )
     status.conditions.add(
         type="Assigned",
         status="False" if nowhere else "True",
         reason=nowhere[0].reason if nowhere else "Assigned",
-        message="; ".join(f"{each.address} {each.message}" for each in nowhere),
+        message="; ".join(texts),
     )
 
 
@@ -246,6 +257,6 @@ STATUS: dict[str, Status] = {
     "Pod": Status(_placed, _place),
     "Service": Status(_front, _reach),
     "EgressIP": Status(_assigned, _assign),
-    "EgressFirewall": Status(_Statuses().find, _judge),
+    "EgressFirewall": Status(FirewallStatuses().find, _judge),
 }
 """Kinds whose status the server knows better than their documents."""

@@ -1,4 +1,4 @@
-"""Plans of egress router pods as messages."""
+"""Plans of egress router pods as messages, and who may hear what is wrong with them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,29 @@ from collections.abc import Iterable
 
 from ovnk_api.v1 import output_service_pb2 as pb
 
+from ovnk_core.analysis.router_lint import router_remarks
+from ovnk_core.cluster import Cluster
 from ovnk_core.features.egress_router.plan import RouterPlan, cluster_routes, nft_ruleset, routing_table
 from ovnk_core.features.egress_router.platform import requirements
 from ovnk_core.terms.name import ObjectRef
+from ovnk_server.access import Caller
 from ovnk_server.convert import reference
 
 DEFINITION = "NetworkAttachmentDefinition"
 SPOKEN_OF = ("Node", "Pod", "Service", "EgressIP", "EgressFirewall", DEFINITION)
 """Kinds that a warning about a router may be about, wherever they are."""
+
+
+def hears_of_routers(who: Caller, cluster: Cluster) -> bool:
+    """Whether a caller may list everything that a warning about a router may be about."""
+    places = {(kind, key.namespace) for kind in SPOKEN_OF for key in cluster.objects(kind)}
+    return all(who.may("list", *place) for place in places)
+
+
+def router_warnings(who: Caller, cluster: Cluster, refs: Iterable[ObjectRef]) -> list[str]:
+    """What is wrong about routers with objects of a request, for a caller who may hear it."""
+    told = [f"{ref}: {text}" for ref, text in router_remarks(cluster, refs)]
+    return told if told and hears_of_routers(who, cluster) else []
 
 
 def router_plan(plan: RouterPlan, platform: str, warnings: Iterable[str] = ()) -> pb.EgressRouterPlan:

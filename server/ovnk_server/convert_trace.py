@@ -1,4 +1,4 @@
-"""Questions, answers and comparisons as messages, without what the caller may not read.
+"""Questions and answers as messages, without what the caller may not read.
 
 A step names the object that decides. Whoever may not read that object learns that something decides, not what; a step
 that names none is about the policies of one end's namespace, or about nodes. A verdict itself is never hidden from
@@ -11,11 +11,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ovnk_api.v1 import diff_pb2
 from ovnk_api.v1 import verdict_pb2 as pb
 
-from ovnk_core.analysis.connections import Connection
-from ovnk_core.analysis.diff import RuleChange
 from ovnk_core.errors import SchemaError
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
@@ -38,6 +35,7 @@ from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Engine
 from ovnk_server.access import Caller, PermissionDenied
 from ovnk_server.convert import reference
+from ovnk_server.hearing import put_out
 
 REDACTED = "decided by an object you may not read"
 PROTOCOLS: Mapping[int, Protocol] = {
@@ -47,7 +45,7 @@ PROTOCOLS: Mapping[int, Protocol] = {
     pb.PROTOCOL_SCTP: "sctp",
     pb.PROTOCOL_ICMP: "icmp",
 }
-_PROTOCOL_NUMBERS: Mapping[str, pb.Protocol.ValueType] = {
+PROTOCOL_NUMBERS: Mapping[str, pb.Protocol.ValueType] = {
     "tcp": pb.PROTOCOL_TCP,
     "udp": pb.PROTOCOL_UDP,
     "sctp": pb.PROTOCOL_SCTP,
@@ -173,6 +171,7 @@ class Reader:
             or (hides_egress and step.stage == "route")
             else self.step(step, namespaces)
             for step in found.steps
+            if not self._is_about_nothing(step)
         ]
         heard = [each for each in found.receivers if self._sees(ObjectRef("Pod", each.namespace, each.name))]
         receivers = [
@@ -212,17 +211,24 @@ class Reader:
             egress=egress,
         )
 
+    def _is_about_nothing(self, found: Step) -> bool:
+        """That there is no such definition is for who could read it: others are told the same whether there is one."""
+        mentions = [ObjectRef(each.kind, each.namespace, each.name) for each in found.mentions]
+        return found.stage == ROUTER_STAGE and not all(map(self._sees, mentions))
+
     def step(self, found: Step, namespaces: Mapping[str, Iterable[str]]) -> pb.Step:
         """``namespaces``: of the ends, by direction."""
         subjects = [found.object] if found.object is not None else _subjects(found.stage, namespaces)
         if not all(map(self._sees, subjects)):
             return _redacted(found)
+        text = put_out(found.text, found.mentions, self._sees)
         told = pb.Step(
             stage=found.stage,
             verdict=_VERDICTS[found.verdict],
-            text=found.text,
+            text=text,
             field_path=_field_path(found.source),
             rule=found.rule,
+            is_redacted=text != found.text,
         )
         if found.object is not None:
             told.object.CopyFrom(reference(found.object))
@@ -262,12 +268,13 @@ class Reader:
         )
 
     def _egress(self, found: Egress | None, scene: Scene) -> pb.Egress | None:
-        """How a packet leaves, for who may read the EgressIP that decides."""
+        """How a packet leaves, for who may read the EgressIP that decides; an address of a node goes with the node."""
         if found is None or (found.egressip is not None and not self._sees(ObjectRef("EgressIP", "", found.egressip))):
             return None
         told = pb.Egress(egressip=found.egressip)
         for each in found.candidates:
-            told.candidates.add(node=self._place(each.node, scene), source_ip=each.source_ip)
+            node = self._place(each.node, scene)
+            told.candidates.add(node=node, source_ip=each.source_ip if node or found.egressip else "")
         return told
 
     # ------------------------------------------------------------------ Services
@@ -309,68 +316,6 @@ class Reader:
             told.pod.CopyFrom(reference(ObjectRef("Pod", found.pod.namespace, found.pod.name)))
         told.is_redacted = hides_reason or not is_told or (told.node, told.entry) != (found.node, found.entry)
         return told
-
-    # ------------------------------------------------------------------ comparisons
-
-    def connections(
-        self, found: Iterable[Connection], hosts: Mapping[Address, tuple[str, ...]]
-    ) -> tuple[list[diff_pb2.ConnectionChange], bool]:
-        """Those whose pods and nodes the caller may read, and whether there are others. ``hosts``: nodes by address."""
-        all_of_them = list(found)
-        seen = [each for each in all_of_them if all(self._sees_end(end, hosts) for end in (each.source, each.target))]
-        return [self._connection(each) for each in seen], len(seen) < len(all_of_them)
-
-    def _sees_end(self, end: NamespacedName | Address, hosts: Mapping[Address, tuple[str, ...]]) -> bool:
-        if isinstance(end, NamespacedName):
-            return self._sees(ObjectRef("Pod", end.namespace, end.name))
-        return all(self._sees(ObjectRef("Node", "", node)) for node in hosts.get(end, ()))
-
-    def _connection(self, each: Connection) -> diff_pb2.ConnectionChange:
-        namespaces = {
-            "egress": (each.source.namespace if isinstance(each.source, NamespacedName) else "",),
-            "ingress": (each.target.namespace if isinstance(each.target, NamespacedName) else "",),
-        }
-        is_opened, is_egress = each.change == "opened", each.direction == "Egress"
-        return diff_pb2.ConnectionChange(
-            change=diff_pb2.CONNECTION_CHANGE_KIND_OPENED if is_opened else diff_pb2.CONNECTION_CHANGE_KIND_CLOSED,
-            namespace=each.namespace,
-            direction=diff_pb2.DIRECTION_EGRESS if is_egress else diff_pb2.DIRECTION_INGRESS,
-            pods=each.pods,
-            example=diff_pb2.Connection(
-                source=str(each.source),
-                target=str(each.target),
-                protocol=_PROTOCOL_NUMBERS[each.protocol],
-                port=each.port,
-            ),
-            before=self.step(each.before, namespaces),
-            after=self.step(each.after, namespaces),
-        )
-
-    def rules(self, found: Iterable[RuleChange]) -> tuple[list[diff_pb2.RuleChange], bool]:
-        """Rules of firewalls that the caller may read, and whether there are others."""
-        all_of_them = list(found)
-        seen = [each for each in all_of_them if self._sees(ObjectRef("EgressFirewall", each.namespace, "default"))]
-        return [_rule_change(each) for each in seen], len(seen) < len(all_of_them)
-
-
-_RULE_CHANGES: Mapping[str, diff_pb2.RuleChangeKind.ValueType] = {
-    "removed": diff_pb2.RULE_CHANGE_KIND_REMOVED,
-    "added": diff_pb2.RULE_CHANGE_KIND_ADDED,
-    "moved": diff_pb2.RULE_CHANGE_KIND_MOVED,
-    "dead": diff_pb2.RULE_CHANGE_KIND_DEAD,
-    "alive": diff_pb2.RULE_CHANGE_KIND_ALIVE,
-}
-
-
-def _rule_change(each: RuleChange) -> diff_pb2.RuleChange:
-    return diff_pb2.RuleChange(
-        change=_RULE_CHANGES[each.change],
-        namespace=each.namespace,
-        before=each.before,
-        after=each.after,
-        text=each.text,
-        hidden_by=each.hidden_by,
-    )
 
 
 def _namespaces(scene: Scene, question: Question, balancing: LoadBalancing | None) -> dict[str, tuple[str, ...]]:

@@ -65,7 +65,7 @@ def services(keeper: Keeper, northbound: Northbound, settings: ServerSettings) -
         (
             "CertificateService",
             certificate_service_pb2_grpc.add_CertificateServiceServicer_to_server,
-            CertificateService(keeper, settings.certificates.folder),
+            CertificateService(keeper, settings.certificates.folder, is_read_only=settings.read_only),
         ),
         ("DnsService", dns_service_pb2_grpc.add_DnsServiceServicer_to_server, DnsService(keeper)),
         (

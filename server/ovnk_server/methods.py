@@ -18,6 +18,7 @@ _BATCH = (
     "ObjectService/Delete",
     "TraceService/Diff",
     "NorthboundService/WaitRevision",
+    "EgressIPService/Rebalance",
     "EgressIPService/DrainNode",
 )
 _LARGE = ("ObjectService/Apply", "SyncService/Sync")

@@ -11,12 +11,13 @@ import pytest
 from ovnk_core.analysis.lint import lint
 from ovnk_core.cluster import Cluster
 from ovnk_core.flows.table import FlowTable
-from ovnk_core.nb.desired import MEMBER, NATS, ROUTER_POLICIES
+from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, NATS, ROUTER_POLICIES
+from ovnk_core.nb.row import ColumnId
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.egress import STAGE
 from ovnk_core.trace.question import Answer, parse_question
 from ovnk_core.trace.scene import Scene
-from ovnk_core.trace.tracer import Tracer
+from ovnk_core.trace.tracer import Engine, Tracer
 from tests.kit import manifest as m
 from tests.kit.questions import cluster_of, load
 
@@ -150,6 +151,32 @@ def test_what_is_reached_without_it() -> None:
         assert [text for text in _told(answer) if "EgressIP prod is not used for" in text and "15.9.1" in text]
 
 
+@pytest.mark.parametrize(("name", "own"), [("pod1", "node1"), ("pod2", "node2")])
+def test_other_nodes_see_the_pods_own_node(name: str, own: str) -> None:
+    """15.9.1, also where that node holds an egress IP of the pod, as node1 and node3 do."""
+    cluster = cluster_of([*BASE, egress_ip("prod", ["192.168.126.10", "192.168.126.102"], **PROD)])
+    answer = ask(cluster, f"namespace1/{name}", "192.168.126.203")
+    text = f"leaves through the gateway of {own} as 192.168.126.20{own[-1]}"
+    assert (answer.verdict, answer.path, answer.egress) == ("allow", "host", None)
+    assert text in [step.text for step in answer.steps], answer.steps
+    flowed = Tracer(Scene(cluster), lambda: FlowTable(cluster.engine)).ask(
+        parse_question(f"namespace1/{name}", "192.168.126.203", "tcp", 443), "flows"
+    )
+    assert flowed.steps[-1].text == f"source becomes 192.168.126.20{own[-1]}"
+
+
+def test_one_more_node_costs_few_members() -> None:
+    """What is translated on a pod's own node is told by prefixes of all addresses but nodes': for 192.168.126.201 to
+    .203 as many as an IPv4 address has bits, less one for the pair .202 and .203, and two with .204 next to them."""
+    cluster = cluster_of([*BASE, egress_ip("prod", ["192.168.126.10", "192.168.126.102"], **PROD)])
+    (row,) = (row for row in cluster.engine.rows(ADDRESS_SETS) if row.role.startswith("not-node-ips"))
+    column = ColumnId(row, "addresses")
+    assert len(cluster.engine.members(MEMBER, column)) == 31
+    applied = cluster.apply(load([node("node4", assignable=False)]).items)
+    came, went = applied.delta.sets(MEMBER)[column]
+    assert (set(came), set(went)) == ({"192.168.126.205", "192.168.126.206/31"}, {"192.168.126.204/30"})
+
+
 def m_key(namespace: str, name: str) -> Any:
     return ObjectRef("Pod", namespace, name).key
 
@@ -198,9 +225,26 @@ def test_what_is_denied_does_not_leave(kind: str) -> None:
     }
     cluster = cluster_of([*BASE, egress_ip("prod", ["192.168.126.10"], **PROD), made[kind]])
     answer = ask(cluster, "namespace1/pod2")
-    assert answer.verdict == "drop" and not _told(answer)
+    assert (answer.verdict, answer.legs) == ("drop", ()) and not _told(answer)
     assert answer.egress is not None and (answer.egress.egressip, answer.egress.candidates) == (None, ())
     assert {found for _, found in seen(cluster, "namespace2/pod3")} == {"192.168.126.10"}
+
+
+@pytest.mark.parametrize("engine", ["intent", "fast", "flows"])
+@pytest.mark.parametrize(
+    ("direction", "namespace", "legs"),
+    [("Egress", "namespace1", []), ("Ingress", "other", [("node2", "node3", "geneve")])],
+)
+def test_legs_end_where_a_packet_is_dropped(
+    engine: Engine, direction: str, namespace: str, legs: list[tuple[str, str, str]]
+) -> None:
+    """What its sender's side denies never leaves the sender's node; what the receiver's side denies comes that far."""
+    closed = m.policy({"podSelector": {}, "policyTypes": [direction]}, namespace=namespace)
+    cluster = cluster_of([*BASE, closed])
+    tracer = Tracer(Scene(cluster), lambda: FlowTable(cluster.engine))
+    answer = tracer.ask(parse_question("namespace1/pod2", "other/pod4", "tcp", 80), engine)
+    assert answer.verdict == "drop"
+    assert [(leg.source, leg.target, leg.transport) for leg in answer.legs] == legs
 
 
 def test_completed_and_host_network_pods_have_no_rows() -> None:

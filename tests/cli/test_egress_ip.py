@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.cli.command import ovnk
 
@@ -107,3 +110,88 @@ spec:
     assert f"{file}:22]" in out, out
     beside = ovnk("trace", "-f", str(file), "--from", "a/p", "--to", "192.0.2.100:80").out
     assert "192.0.2.100 is an egress IP of EgressIP out on node n1, where nothing listens" in beside
+
+
+STATED = """
+apiVersion: k8s.ovn.org/v1
+kind: EgressIP
+metadata: {name: live}
+spec:
+  namespaceSelector: {}
+  egressIPs: [192.0.2.110, 192.0.2.111]
+status:
+  %s:
+  - {egressIP: %s, node: %s}
+  - {egressIP: %s, node: %s}
+"""
+
+
+def placed(*words: str) -> dict[str, list[dict[str, Any]]]:
+    document = ovnk("egressip", *words, "-o", "json").json("egressip")
+    return {each["name"]: each["assignments"] for each in document["egressips"]}
+
+
+@pytest.mark.parametrize("key", ["items", "assignments"])
+def test_files_of_a_live_cluster_say_where_its_egress_ips_are(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "live.yaml"
+    file.write_text(STATED % (key, "192.0.2.110", "worker-2", "192.0.2.111", "worker-1"))
+    given = ("-f", SHOP, "-f", str(file))
+    assert placed(*given)["live"] == [
+        {"egressIP": "192.0.2.110", "node": "worker-2"},
+        {"egressIP": "192.0.2.111", "node": "worker-1"},
+    ]
+    assert "is not on node" not in ovnk("egressip", *given).err
+    # What is on record counts for more than what a file says.
+    record = tmp_path / "decisions.json"
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(file.read_text().partition("status:")[0])
+    ovnk("sync", "-f", SHOP, "-f", str(plain), "--northbound", "memory", "--save-decisions", str(record))
+    found = ovnk("egressip", *given, "--decisions", str(record))
+    assert found.out == ovnk("egressip", "-f", SHOP, "-f", str(plain)).out
+    text = f"{key}[0]: 192.0.2.110 is not on node worker-2: another place is on record; here it is on worker-1"
+    assert f"{file}:10: status.{text}" in found.err
+    # A control plane that decides takes no status from files, and says so.
+    synced = ovnk("sync", *given, "--northbound", "memory")
+    assert f"{file}:10: status.{text}" in synced.err
+
+
+@pytest.mark.parametrize(
+    ("stated", "why"),
+    [
+        (("192.0.2.110", "gone", "192.0.2.111", "worker-1"), "there is no such node; here it is on worker-2"),
+        (("192.0.2.110", "worker-3", "192.0.2.111", "worker-1"), "that may hold no egress IP (NotLabelled)"),
+        (("192.0.2.110", "worker-1", "192.0.2.111", "worker-1"), "that is stated to hold 192.0.2.110"),
+        (("192.0.2.110", "worker-1", "192.0.2.110", "worker-2"), "it is stated more than once"),
+        (("192.0.2.110", "worker-1", "192.0.2.199", "worker-2"), "spec.egressIPs does not name it"),
+        (("192.0.2.110", "worker-1", "none", "worker-2"), "not an IP address"),
+    ],
+)
+def test_what_a_status_cannot_say_is_placed_anew_with_a_remark(
+    tmp_path: Path, stated: tuple[str, ...], why: str
+) -> None:
+    file = tmp_path / "live.yaml"
+    file.write_text(STATED % ("items", *stated))
+    found = ovnk("egressip", "-f", SHOP, "-f", str(file), "-o", "json")
+    (told,) = [line for line in found.err.splitlines() if "is not on node" in line]
+    assert told.startswith(f"warning: {file}:") and "status.items[" in told and why in told, told
+    (live,) = [each for each in found.json("egressip")["egressips"] if each["name"] == "live"]
+    assert {each["node"] for each in live["assignments"]} == {"worker-1", "worker-2"}
+    assert found.code == 0
+
+
+def test_an_address_that_two_statuses_claim_is_the_older_objects(tmp_path: Path) -> None:
+    status = "status: {items: [{egressIP: 192.0.2.110, node: worker-%d}]}\n"
+    text = "---".join((MORE % (name, "192.0.2.110")) + status % at for name, at in (("a", 2), ("b", 1)))
+    file = tmp_path / "live.yaml"
+    file.write_text(text)
+    found = ovnk("egressip", "-f", SHOP, "-f", str(file))
+    assert "is not on node worker-1: is held by EgressIP a; here it is on no node" in found.err
+    assert placed("-f", SHOP, "-f", str(file))["a"] == [{"egressIP": "192.0.2.110", "node": "worker-2"}]
+
+
+def test_a_diff_of_files_says_as_whom_servers_outside_see_pods(tmp_path: Path) -> None:
+    file = tmp_path / "all.yaml"
+    file.write_text(MORE % ("all", "192.0.2.110"))
+    document = ovnk("diff", "-f", SHOP, "--to", SHOP, "--to", str(file), "-o", "json").json("diff")
+    changed = {each["namespace"]: each["after"]["source_ip"] for each in document["sources"]}
+    assert changed["shop"] == "192.0.2.110" and all(each["after"]["egressip"] == "all" for each in document["sources"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.command import check
 from tests.cli.online import Terminal, terminal, write
 
 LABEL = "k8s.ovn.org/egress-assignable"
@@ -53,7 +54,7 @@ def test_get_wait_and_describe(at: Terminal) -> None:
     at.ok("label", "nodes", "n1", f"{LABEL}-", "--wait")
     at.ok("wait", "egressip/a", "--for=condition=Assigned=False", "--timeout", "20s")
     described = at.ok("describe", "egressip", "a")
-    assert "NoNode" in described and "192.0.2.100 is on n1" in described
+    assert "NoNode" in described and "192.0.2.100 is on node n1" in described
 
 
 def test_the_same_document_as_of_files(at: Terminal) -> None:
@@ -78,8 +79,11 @@ def test_rebalance_and_drain(at: Terminal) -> None:
     at.ok("label", "nodes", "n2", f"{LABEL}=", "--wait")
     tried = at.run("egressip", "--rebalance", "--dry-run")
     assert (tried.code, tried.err) == (0, "a: 192.0.2.100 n1 -> n2\n"), tried
-    assert at.run("egressip", "--rebalance").err == tried.err
-    at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n2", "--timeout", "20s")
+    moved = at.run("egressip", "--rebalance")
+    assert moved.err == tried.err
+    assert [line[:3] for line in rows(moved.out)[1:]] == [["a", "192.0.2.100", "n2"], ["b", "192.0.2.101", "n1"]]
+    happened = at.ok("describe", "egressip", "a")
+    assert "192.0.2.100 leaves node n1" in happened and "192.0.2.100 is on node n2, moved from node n1" in happened
     assert at.run("egressip", "--rebalance").err == "nothing moves\n"
     drained = at.run("drain", "n1", "--timeout", "20s")
     assert (drained.code, drained.out, drained.err) == (0, "node/n1 drained\n", "b: 192.0.2.101 n1 -> n2\n")
@@ -91,6 +95,7 @@ def test_rebalance_and_drain(at: Terminal) -> None:
     why = "no node is labelled k8s.ovn.org/egress-assignable, Ready, reachable and not drained"
     assert nowhere.err == f"a: 192.0.2.100 n2 -> ? ({why})\nb: 192.0.2.101 n2 -> ? ({why})\n" == tried.err
     assert at.ok("uncordon", "node", "n1") == "node/n1 uncordoned\n"
+    assert at.ok("uncordon", "n1") == "node/n1 was not drained\n"
     at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n1", "--timeout", "20s")
 
 
@@ -116,3 +121,68 @@ def test_what_is_misused(at: Terminal, tmp_path: Path) -> None:
         (("egressip", "-f", file, "--rebalance", "--dry-run"), 2),
     ):
         assert at.run(*words).code == code, words
+
+
+def test_a_server_decides_whatever_a_files_status_says(at: Terminal, tmp_path: Path) -> None:
+    stated = egress_ip("c", "192.0.2.102") | {"status": {"items": [{"egressIP": "192.0.2.102", "node": "n2"}]}}
+    at.ok("apply", "-f", write(tmp_path, stated), "--wait")
+    (found,) = [each for each in json.loads(at.ok("egressip", "-o", "json"))["egressips"] if each["name"] == "c"]
+    assert found["assignments"] == [{"egressIP": "192.0.2.102", "node": "n1"}]
+
+
+def test_a_diff_says_as_whom_servers_outside_see_pods(at: Terminal, tmp_path: Path) -> None:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "qa", "labels": {"env": "qa"}}}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": "qa"},
+        "spec": {"nodeName": "n2"},
+    }
+    at.ok("apply", "-f", write(tmp_path, namespace, pod), "--wait")
+    files = [
+        write(tmp_path, egress_ip("a", address), name=f"{address}.yaml") for address in ("192.0.2.100", "192.0.2.9")
+    ]
+    assert at.ok("diff", "-f", files[0]) == "nothing differs\n"
+    ran = at.run("diff", "-f", files[1], "-o", "json")
+    (change,) = json.loads(ran.out)["sources"]
+    check(json.loads(ran.out), "diff")
+    shown = [
+        (change[state]["egressip"], change[state]["node"], change[state]["source_ip"]) for state in ("before", "after")
+    ]
+    assert (change["example"], shown) == ("qa/web", [("a", "n1", "192.0.2.100"), ("a", "n1", "192.0.2.9")])
+    table = at.run("diff", "-f", files[1]).out
+    assert "n1 as 192.0.2.100 (EgressIP a)" in table and "n1 as 192.0.2.9 (EgressIP a)" in table, table
+
+
+RULES = """
+[[rule]]
+identities = ["local"]
+verbs = ["apply", "egress"]
+
+[[rule]]
+identities = ["local"]
+verbs = ["get", "list", "watch"]
+kinds = ["EgressIP"]
+"""
+
+
+def test_whoever_may_not_read_nodes_drains_them_all_the_same(tmp_path: Path) -> None:
+    """What is not told is no failure, and is said to be left out."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULES)
+    nodes = [node(name, number) for number, name in enumerate(("hidden-1", "hidden-2"), 1)]
+    for each in nodes:
+        each["metadata"]["labels"] = {LABEL: ""}
+    with terminal(options={"authorisation": str(rules)}) as at:
+        at.ok("apply", "-f", write(tmp_path, *nodes, egress_ip("a", "192.0.2.100")), "--wait")
+        at.ok("wait", "egressip/a", "--for=condition=Assigned", "--timeout", "20s")
+        shown = at.ok("get", "egressip"), at.ok("egressip", "-o", "wide"), at.ok("describe", "egressip", "a")
+        assert "hidden" not in "".join(shown) and all("192.0.2.100" in each for each in shown)
+        assert rows(shown[1])[1] == ["a", "192.0.2.100", "?", "-", "-"]
+        drained = at.run("drain", "hidden-1", "--timeout", "20s")
+        assert (drained.code, drained.out) == (0, "node/hidden-1 drained\n")
+        assert "a: 192.0.2.100 ? -> ?\n" in drained.err and "there is more to it that you may not read" in drained.err
+        check(json.loads(at.ok("egressip", "-o", "json")), "egressip")
+        for words in (("ipsec", "ca"), ("ipsec", "status"), ("ipsec", "ca", "--rotate")):
+            refused = at.run(*words)
+            assert refused.code != 0 and "local may not" in refused.err and "Certificate" in refused.err

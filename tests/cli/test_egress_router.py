@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import yaml
 
@@ -65,6 +66,8 @@ def test_a_server_says_what_files_say() -> None:
         unknown = online.run("egressrouter", "shop/cart")
         listed = online.ok("get", "net-attach-def", "-n", "ledger")
         described = online.ok("describe", "net-attach-def", "bank", "-n", "ledger")
+        pod = online.ok("describe", "pod", "bank-router", "-n", "ledger")
+        plain = online.ok("describe", "pod", "cart", "-n", "shop")
     check(document, "trace")
     assert document["egress_router"] == HOP
     check(plans, "egressrouter")
@@ -73,3 +76,37 @@ def test_a_server_says_what_files_say() -> None:
     assert (unknown.code, "shop/cart is no egress router pod" in unknown.err) == (2, True)
     assert listed.splitlines()[1].split()[:2] == ["bank", "egress-router"]
     assert "Technology Preview" in described
+    for line in (
+        "Support:        Technology Preview (15.12): not for production",
+        "Egress Router:",
+        "  Network: ledger/bank",
+        "  Address: 192.0.2.99/24",
+        "  Gateway: 192.0.2.1",
+        "    - 5432 tcp 198.51.100.60",
+    ):
+        assert line in pod.splitlines(), pod
+    assert "Egress Router" not in plain
+
+
+def test_a_server_warns_of_routers_when_they_are_applied(tmp_path: Path) -> None:
+    file = tmp_path / "router.yaml"
+    definition, pod, service = list(yaml.safe_load_all(Path(SHOP, "egress-router.yaml").read_text()))[1:4]
+    assert (definition["kind"], pod["kind"]) == ("NetworkAttachmentDefinition", "Pod")
+    again = pod | {"metadata": pod["metadata"] | {"name": "again"}, "status": {}}
+    double = f"192.0.2.99 is used by {ROUTER}, too: only one pod can use an egress source address"
+    platform = "platform AWS: an egress router is not compatible with it, because macvlan needs layer 2 (15.11.1)"
+    with terminal() as online:
+        online.ok("apply", "-f", SHOP, "--wait")
+        file.write_text(yaml.safe_dump(again))
+        assert f"warning: pod/again: {double}" in online.run("apply", "-f", str(file), "--dry-run=server").err
+        assert f"warning: pod/again: {double}" in online.run("apply", "-f", str(file)).err
+        # What is stated again is warned of again, though nothing changes.
+        assert double in online.run("apply", "-f", str(file)).err
+        idle = service | {"metadata": {"name": "idle", "namespace": "ledger"}, "spec": {"ports": [{"port": 1}]}}
+        idle["spec"]["selector"] = {"app": "nobody"}
+        aws = {"apiVersion": "config.openshift.io/v1", "kind": "Infrastructure", "metadata": {"name": "cluster"}}
+        file.write_text(yaml.safe_dump_all([definition, idle, aws | {"status": {"platformStatus": {"type": "AWS"}}}]))
+        told = online.run("apply", "-f", str(file)).err
+        assert "router pod ledger/again: 192.0.2.99 is used by ledger/bank-router, too" in told, told
+        assert "service/idle: selects no pod: router pod ledger/again, ledger/bank-router next to it" in told, told
+        assert platform in told, told

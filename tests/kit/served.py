@@ -186,7 +186,7 @@ async def served(
             southbound=southbound,
         )
         await exit.enter_async_context(keeper)
-        yield Stand(keeper, exit, CertificateService(keeper, folder, now))
+        yield Stand(keeper, exit, CertificateService(keeper, folder, now=now))
 
 
 # ------------------------------------------------------------------------------------------- requests

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import click
+from msgspec.structs import replace
 
 from ovnk_cli.northbound import recorded
 from ovnk_cli.output import say
 from ovnk_core.analysis.lint import lint
+from ovnk_core.analysis.stated_egress_ips import stated_decisions, status_remarks
 from ovnk_core.cluster import Cluster
 from ovnk_core.errors import ObjectError
 from ovnk_core.ingest.decisions import read_decisions
@@ -118,7 +120,9 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
     """Load and compute without any database. Remarks go to stderr unless ``quiet``."""
     decided = given.decisions()
     loaded = given.load()
-    cluster = Cluster(settings=given.settings, decisions=decided)
+    record = decided or Decisions()
+    record = replace(record, egress_ips=stated_decisions(loaded) | record.egress_ips)
+    cluster = Cluster(settings=given.settings, decisions=record)
     cluster.replace(loaded)
     # Nothing is programmed here, so that nothing has to be confirmed.
     cluster.withdrawn(cluster.leaving)
@@ -152,7 +156,7 @@ def report_edit(loaded: Loaded, cluster: Cluster) -> None:
     """What is wrong with the second of two inputs."""
     for error in cluster.errors:
         say(f"error: {error}")
-    for text in input_remarks(loaded):
+    for text in input_remarks(loaded, cluster):
         say(f"warning: {text}")
 
 
@@ -170,12 +174,13 @@ def report_lines(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
 
 def remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
     """Warnings of the input, kinds that were skipped, and what lint finds."""
-    return (*input_remarks(loaded), *lint(cluster))
+    return (*input_remarks(loaded, cluster), *lint(cluster))
 
 
-def input_remarks(loaded: Loaded) -> tuple[str, ...]:
-    """Warnings of the input and kinds that were skipped."""
+def input_remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
+    """Warnings of the input, what of it is decided otherwise here, and kinds that were skipped."""
     found = [f"{each.source}: {each.text}" if each.source else each.text for each in loaded.warnings]
+    found += status_remarks(loaded, cluster)
     found += [f"{kind}: unknown kind, skipped ({count})" for kind, count in loaded.unknown]
     kinds = sorted({ref.kind for ref in loaded.unbuilt})
     found += [f"{kind} objects are read but not enforced yet; trace marks answers they could change" for kind in kinds]

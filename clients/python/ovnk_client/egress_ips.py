@@ -17,6 +17,7 @@ from ovnk_api.v1.egress_ip_service_pb2 import (
     RebalanceResponse,
     ReportReachabilityRequest,
     UndrainNodeRequest,
+    UndrainNodeResponse,
 )
 from ovnk_api.v1.egress_ip_service_pb2_grpc import EgressIPServiceStub
 
@@ -56,9 +57,10 @@ class EgressIPCalls(Connection):
                 return
             request.page_token = page.next_page_token
 
-    async def rebalance(self, *, validate_only: bool = False) -> RebalanceResponse:
-        """Spread the addresses evenly with the fewest moves, and tell which; ``validate_only`` only tells."""
-        request = RebalanceRequest(validate_only=validate_only)
+    async def rebalance(self, *, wait: bool = False, validate_only: bool = False) -> RebalanceResponse:
+        """Spread the addresses evenly with the fewest moves, and tell which; ``validate_only`` only tells, ``wait``:
+        until they are where they go."""
+        request = RebalanceRequest(wait=wait, validate_only=validate_only)
         return await self.ask(self._egress_ips.Rebalance, request, repeats=validate_only)
 
     async def report_reachability(self, heard: Mapping[str, bool]) -> int:
@@ -73,6 +75,7 @@ class EgressIPCalls(Connection):
         request = DrainNodeRequest(node=node, wait=wait, validate_only=validate_only)
         return await self.ask(self._egress_ips.DrainNode, request, repeats=validate_only)
 
-    async def undrain(self, node: str) -> int:
-        """Let a node hold egress IPs again; the revision that says so."""
-        return (await self.ask(self._egress_ips.UndrainNode, UndrainNodeRequest(node=node))).revision
+    async def undrain(self, node: str) -> UndrainNodeResponse:
+        """Let a node hold egress IPs again. An answer that was lost is not asked for again: the second one would say
+        that it was not drained."""
+        return await self.ask(self._egress_ips.UndrainNode, UndrainNodeRequest(node=node), repeats=False)

@@ -6,23 +6,25 @@ has a request id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import anyio.to_thread
 from ovnk_api.v1 import egress_ip_service_pb2 as pb
 from ovnk_api.v1 import egress_ip_service_pb2_grpc
 
+from ovnk_core.allocate.settling import HEALTHY
 from ovnk_core.analysis.egress_nodes import EgressNodeReport, Reason, drained, egress_nodes
 from ovnk_core.errors import LimitError, NotFound, SchemaError
 from ovnk_core.ingest.text import show
 from ovnk_core.keeper.keeper import Keeper
 from ovnk_core.model.egress_ip import EgressIPDecision, UnassignedReason
-from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION, NODE, cluster_key
+from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION, NODE, NODE_HEALTH, cluster_key
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_server import access
 from ovnk_server.convert import page_size
+from ovnk_server.hearing import Hearing
 
 MAX_REPORTS = 1_000
 """Nodes of one report."""
@@ -56,8 +58,10 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         self._keeper = keeper
 
     async def ListAssignments(self, request: pb.ListAssignmentsRequest, context: Any) -> pb.ListAssignmentsResponse:
-        sees, rows = access.caller().visible("list"), self._keeper.plane.cluster.engine.rows
-        decided = rows(EGRESS_IP_DECISION)
+        who, rows = access.caller(), self._keeper.plane.cluster.engine.rows
+        if request.node:
+            who.require("list", "Node")
+        sees, hearing, decided = who.visible("list"), Hearing(who), rows(EGRESS_IP_DECISION)
 
         def is_wanted(key: NamespacedName) -> bool:
             is_on = not request.node or any(each.node == request.node for each in decided[key].assignments)
@@ -66,7 +70,7 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         names = (key.name for key in sorted(rows(EGRESS_IP).keys() & decided.keys()) if is_wanted(key))
         page, token = _page(names, str, request.page_size, request.page_token)
         return pb.ListAssignmentsResponse(
-            egress_ips=[_assignments(name, decided[cluster_key(name)]) for name in page],
+            egress_ips=[_assignments(name, decided[cluster_key(name)], hearing) for name in page],
             next_page_token=token,
             revision=self._keeper.revision,
         )
@@ -79,12 +83,18 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
 
     async def Rebalance(self, request: pb.RebalanceRequest, context: Any) -> pb.RebalanceResponse:
         access.caller().require("egress", "EgressIP")
-        keeper = self._keeper
+        keeper, hearing = self._keeper, Hearing(access.caller())
         await keeper.require_turn()
-        goes, before = keeper.plane.cluster.imbalance, self._where()
-        moves = [_move(*at, before[at], goes[at]) for at in sorted(goes)]
-        revision = keeper.revision if request.validate_only else await keeper.rebalance_egress_ips()
-        return pb.RebalanceResponse(moves=moves, revision=revision)
+        goes, before = dict(keeper.plane.cluster.imbalance), self._where()
+        moving, why, revision = sorted(goes), {}, keeper.revision
+        if not request.validate_only:
+            revision = await keeper.rebalance_egress_ips()
+            if request.wait and moving:
+                after = await self._moved()
+                goes, why = _placed(after), _reasons(after, hearing)
+        moves = [_move(*at, before[at], goes.get(at, ""), why.get(at, "")) for at in moving]
+        told, is_redacted = _told(moves, hearing)
+        return pb.RebalanceResponse(moves=told, revision=revision, is_redacted=is_redacted)
 
     async def ReportReachability(
         self, request: pb.ReportReachabilityRequest, context: Any
@@ -94,7 +104,7 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
 
     async def DrainNode(self, request: pb.DrainNodeRequest, context: Any) -> pb.DrainNodeResponse:
         access.caller().require("egress", "Node")
-        keeper = self._keeper
+        keeper, hearing = self._keeper, Hearing(access.caller())
         await keeper.require_turn()
         self._require_node(request.node)
         leaving = [at for at, node in self._where().items() if node == request.node]
@@ -106,19 +116,27 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         else:
             revision = await keeper.drain_node(request.node)
         if request.wait and not request.validate_only:
-            # Withdrawn first, then placed: two commits, of which the second is asked for before the first is told of.
-            for _ in range(2):
-                await keeper.plane.wait()
-            after = keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION)
-        goes, why = _placed(after), _reasons(after)
+            after = await self._moved()
+        goes, why = _placed(after), _reasons(after, hearing)
         moves = [_move(*at, request.node, goes.get(at, ""), why.get(at, "")) for at in sorted(leaving)]
-        return pb.DrainNodeResponse(moves=moves, revision=revision)
+        told, is_redacted = _told(moves, hearing)
+        return pb.DrainNodeResponse(moves=told, revision=revision, is_redacted=is_redacted)
 
     async def UndrainNode(self, request: pb.UndrainNodeRequest, context: Any) -> pb.UndrainNodeResponse:
         access.caller().require("egress", "Node")
-        await self._keeper.require_turn()
+        keeper = self._keeper
+        await keeper.require_turn()
         self._require_node(request.node)
-        return pb.UndrainNodeResponse(revision=await self._keeper.drain_node(request.node, is_drained=False))
+        heard = keeper.plane.cluster.engine.rows(NODE_HEALTH).get(cluster_key(request.node), HEALTHY)
+        revision = await keeper.drain_node(request.node, is_drained=False)
+        return pb.UndrainNodeResponse(revision=revision, was_drained=heard.is_drained)
+
+    async def _moved(self) -> Decided:
+        """What is decided when what was asked to move is in the northbound where it goes, or nowhere."""
+        # Withdrawn first, then placed: two commits, of which the second is asked for before the first is told of.
+        for _ in range(2):
+            await self._keeper.plane.wait()
+        return self._keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION)
 
     def _require_node(self, name: str) -> None:
         if not name:
@@ -135,8 +153,22 @@ def _placed(decided: Decided) -> Where:
     return {(key, each.address): each.node for key, one in decided.items() for each in one.assignments}
 
 
-def _reasons(decided: Decided) -> dict[tuple[NamespacedName, Address], str]:
-    return {(key, each.address): each.message for key, one in decided.items() for each in one.unassigned}
+def _reasons(decided: Decided, hearing: Hearing) -> dict[tuple[NamespacedName, Address], str]:
+    return {
+        (key, each.address): hearing.told(each.message, each.mentions)
+        for key, one in decided.items()
+        for each in one.unassigned
+    }
+
+
+def _told(moves: Sequence[pb.EgressMove], hearing: Hearing) -> tuple[list[pb.EgressMove], bool]:
+    """Moves of the EgressIPs that the caller may know of, with the nodes if it may know of these; whether anything is
+    left out."""
+    told = [each for each in moves if hearing.sees(ObjectRef("EgressIP", "", each.egress_ip_name))]
+    if not hearing.sees_nodes:
+        for each in told:
+            each.from_node = each.to_node = ""
+    return told, len(told) < len(moves) or (bool(told) and not hearing.sees_nodes)
 
 
 def _page(found: Iterable[T], name: Callable[[T], str], size: int, after: str) -> tuple[list[T], str]:
@@ -160,17 +192,23 @@ def _heard(request: pb.ReportReachabilityRequest) -> dict[str, bool]:
     return heard
 
 
-def _assignments(name: str, decision: EgressIPDecision) -> pb.EgressIPAssignments:
+def _assignments(name: str, decision: EgressIPDecision, hearing: Hearing) -> pb.EgressIPAssignments:
+    on_nodes, sees_nodes = decision.assignments, hearing.sees_nodes
     return pb.EgressIPAssignments(
         name=name,
         assignments=[
-            pb.EgressAssignment(egress_ip_name=name, address=str(each.address), node=each.node)
-            for each in decision.assignments
+            pb.EgressAssignment(egress_ip_name=name, address=str(each.address), node=each.node if sees_nodes else "")
+            for each in on_nodes
         ],
         unassigned=[
-            pb.UnassignedAddress(address=str(each.address), reason=_REASONS[each.reason], message=each.message)
+            pb.UnassignedAddress(
+                address=str(each.address),
+                reason=_REASONS[each.reason],
+                message=hearing.told(each.message, each.mentions),
+            )
             for each in decision.unassigned
         ],
+        is_redacted=not sees_nodes and (bool(on_nodes) or any(each.mentions for each in decision.unassigned)),
     )
 
 

@@ -12,6 +12,7 @@ from ovnk_core.keeper.keeper import Keeper
 from ovnk_server import access
 from ovnk_server.convert import page_size, read_kind, reference, timestamp
 from ovnk_server.convert_northbound import NOBODY
+from ovnk_server.hearing import Hearing
 
 _TYPES: dict[Severity, pb.EventType.ValueType] = {
     "Normal": pb.EVENT_TYPE_NORMAL,
@@ -37,10 +38,10 @@ class EventService(event_service_pb2_grpc.EventServiceServicer):
             for each in self._keeper.events.list()
             if _is_asked(request, each) and (sees_all if each.ref is None else sees(each.ref))
         ]
-        newest = found[-page_size(request.limit) :]
+        newest, hearing = found[-page_size(request.limit) :], Hearing(who)
         # Of what is answered, not of what there is: others' events are not to be noticed by it.
         last = newest[-1].sequence if newest else request.after_sequence
-        return pb.ListEventsResponse(events=[_event(each) for each in newest], last_sequence=last)
+        return pb.ListEventsResponse(events=[_event(each, hearing) for each in newest], last_sequence=last)
 
 
 def _is_asked(request: pb.ListEventsRequest, each: Occurrence) -> bool:
@@ -54,7 +55,7 @@ def _is_asked(request: pb.ListEventsRequest, each: Occurrence) -> bool:
     )
 
 
-def _event(each: Occurrence) -> pb.Event:
+def _event(each: Occurrence, hearing: Hearing) -> pb.Event:
     return pb.Event(
         sequence=each.sequence,
         time=timestamp(each.last_s),
@@ -62,7 +63,7 @@ def _event(each: Occurrence) -> pb.Event:
         type=_TYPES[each.severity],
         reason=each.reason,
         object=None if each.ref is None else reference(each.ref),
-        message=each.message,
+        message=hearing.told(each.message, each.mentions),
         revision=each.revision,
         count=each.count,
     )

@@ -33,6 +33,7 @@ from ovnk_server.convert import (
 )
 from ovnk_server.convert_northbound import change_plan
 from ovnk_server.convert_object import Objects
+from ovnk_server.convert_router import router_warnings
 from ovnk_server.hearing import Hearing
 from ovnk_server.selector import read_field_selector, read_label_selector
 
@@ -54,11 +55,13 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
 
     async def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         ref = read_reference(request.reference, "reference")
-        access.caller().require("get", ref.kind, ref.namespace)
+        who = access.caller()
+        who.require("get", ref.kind, ref.namespace)
         stored = self._keeper.history.get(object_key(ref))
         if stored is None:
             raise NotFound(f"{ref} does not exist")
-        return pb.GetResponse(object=self._objects.message(ref, stored), revision=self._keeper.revision)
+        found = self._objects.message(ref, stored, Hearing(who))
+        return pb.GetResponse(object=found, revision=self._keeper.revision)
 
     async def List(self, request: pb.ListRequest, context: Any) -> pb.ListResponse:
         who = access.caller()
@@ -76,12 +79,12 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
             shown=shown,
         )
         left = most = page_size(request.page_size)
-        visible = who.visible("list")
+        visible, hearing = who.visible("list"), Hearing(who)
         found: list[Any] = []
         page = Page(revision=0, objects=(), token=request.page_token)
         for _ in range(MAX_SLICES):
             page = self._keeper.page(wanted, limit=min(left, SLICE), token=page.token, visible=visible)
-            made = (self._objects.message(ref, stored) for ref, stored in page.objects)
+            made = (self._objects.message(ref, stored, hearing) for ref, stored in page.objects)
             found += [each for each in made if not shown or _holds(shown, each)]
             left = most - len(found)
             if not page.token or not left:
@@ -99,11 +102,12 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
             kinds=kinds, namespace=request.namespace or None, selector=read_label_selector(request.label_selector)
         )
         after, visible, bookmark_s = _start(request, keeper.revision), who.visible("watch"), _bookmark(request)
+        hearing = Hearing(who)
         async with keeper.watch(wanted, after=after, visible=visible, bookmark_s=bookmark_s) as happenings:
             # A client that asked for no beginning has to know from when on it misses nothing.
             await context.send_initial_metadata(())
             async for happening in happenings:
-                yield self._objects.response(happening)
+                yield self._objects.response(happening, hearing)
 
     # ------------------------------------------------------------------ changing
 
@@ -136,11 +140,12 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
     async def _done(self, asked: Request, refs: list[ObjectRef]) -> dict[str, Any]:
         """Carry out a request -> the fields of its answer."""
         done: Accepted = await self._keeper.commit(asked)
-        hearing = Hearing(access.caller())
-        problems = self._keeper.plane.cluster.problems
+        who, cluster = access.caller(), self._keeper.plane.cluster
+        hearing, problems = Hearing(who), cluster.problems
         waits = [f"{ref}: {hearing.text(each)}" for ref in refs for each in problems.get(ref, ())]
         told, _ = hearing.results(done.results, refs)
-        return {"revision": done.revision, "results": results(told, refs, [*done.warnings, *waits])}
+        warnings = [*done.warnings, *waits, *router_warnings(who, cluster, refs)]
+        return {"revision": done.revision, "results": results(told, refs, warnings)}
 
     async def _tried(self, asked: Request, refs: list[ObjectRef]) -> dict[str, Any]:
         """The fields of an answer to a request that is not to be carried out."""
@@ -150,8 +155,9 @@ class ObjectService(object_service_pb2_grpc.ObjectServiceServicer):
         sees, (told, is_redacted) = who.visible("northbound"), Hearing(who).results(done.results, refs)
         plan = await anyio.to_thread.run_sync(lambda: change_plan(told, before, after, schema, sees=sees))
         plan.is_redacted |= is_redacted
+        warnings = [*done.warnings, *router_warnings(who, after, refs)]
         found = [_unversioned(result) for result in told]
-        return {"revision": done.revision, "results": results(found, refs, done.warnings), "plan": plan}
+        return {"revision": done.revision, "results": results(found, refs, warnings), "plan": plan}
 
 
 def _holds(tests: tuple[FieldTest, ...], item: Object) -> bool:

@@ -21,7 +21,7 @@ from ovnk_core.topology.annotations import TOLD, Told
 from ovnk_server import access
 from ovnk_server.access import Verb
 from ovnk_server.convert import page_size, reference
-from ovnk_server.convert_router import DEFINITION, SPOKEN_OF, router_plan
+from ovnk_server.convert_router import DEFINITION, hears_of_routers, router_plan
 
 Wanted = Callable[[ObjectRef], bool]
 
@@ -66,9 +66,7 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
         found = [(plans[key], each) for key, each in named if each.reference.kind == ROUTER_KIND and key in plans]
         if not found:
             return
-        places = {(kind, key.namespace) for kind in SPOKEN_OF for key in plane.cluster.objects(kind)}
-        hears_all = all(who.may("list", *place) for place in places)
-        warnings = router_warnings(plane.cluster) if hears_all else {}
+        warnings = router_warnings(plane.cluster) if hears_of_routers(who, plane.cluster) else {}
         for plan, each in found:
             if sees(_definition(plan)):
                 told = router_plan(plan, platform_of(plane.cluster), warnings.get(plan.pod, ()))

@@ -14,13 +14,15 @@ from msgspec.structs import replace
 from ovnk_api.v1 import trace_service_pb2 as pb
 from ovnk_api.v1 import trace_service_pb2_grpc, verdict_pb2
 
-from ovnk_core.analysis.diff import diff_clusters
+from ovnk_core.analysis.diff import ClusterDiff, diff_clusters
 from ovnk_core.analysis.matrix import Matrix, matrix
+from ovnk_core.cluster import Cluster
 from ovnk_core.errors import QuotaError, Refusal, SchemaError
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.keeper.keeper import Keeper
 from ovnk_core.keeper.proposal import Accepted, Drop
 from ovnk_core.keeper.snapshot import Snapshot
+from ovnk_core.nb.schema import DatabaseSchema
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.question import Answer, Question, QuestionError
 from ovnk_core.trace.scene import Scene
@@ -28,6 +30,7 @@ from ovnk_core.trace.tracer import Engine, Tracer
 from ovnk_server import access
 from ovnk_server.access import Caller
 from ovnk_server.convert import check_items, read_object, read_reference, subject_of, violations
+from ovnk_server.convert_diff import DiffReader
 from ovnk_server.convert_northbound import object_changes, owners_of, readable
 from ovnk_server.convert_trace import (
     Reader,
@@ -176,23 +179,31 @@ class TraceService(trace_service_pb2_grpc.TraceServiceServicer):
             done, before, after = await keeper.try_out(asked)
         except (SchemaError, Refusal) as error:
             raise _located(error) from None
-        compared = await anyio.to_thread.run_sync(lambda: diff_clusters(before.cluster, after, keeper.schema))
+        compared = await anyio.to_thread.run_sync(lambda: _compared(before.cluster, after, keeper.schema))
         sees = who.visible("northbound")
         rows = await anyio.to_thread.run_sync(
             lambda: readable(compared.operations, owners_of(before.cluster, after), sees)
         )
         told, hides_objects = Hearing(who).results(done.results, [*refs, *gone])
-        hosts = {**Scene(before.cluster).hosts, **Scene(after).hosts}
-        rules, connections = Reader(who).rules(compared.rules), Reader(who).connections(compared.connections, hosts)
+        scenes, reader = (Scene(before.cluster), Scene(after)), DiffReader(who)
+        rules, sources = reader.rules(compared.rules), reader.sources(compared.sources, *scenes)
+        connections = reader.connections(compared.connections, {**scenes[0].hosts, **scenes[1].hosts})
         return pb.DiffResponse(
             objects=object_changes(told),
             rules=rules[0],
             connections=connections[0],
+            sources=sources[0],
             rows=rows.counts(),
             is_complete=compared.is_complete,
             revision=before.revision,
-            is_redacted=hides_objects or rules[1] or connections[1] or rows.is_redacted,
+            is_redacted=hides_objects or rules[1] or connections[1] or sources[1] or rows.is_redacted,
         )
+
+
+def _compared(before: Cluster, after: Cluster, schema: DatabaseSchema) -> ClusterDiff:
+    """Told is where the change leads: egress IPs that move have left their nodes and come to others."""
+    after.withdrawn(after.leaving)
+    return diff_clusters(before, after, schema)
 
 
 def _located(error: SchemaError | Refusal) -> Refusal:

@@ -181,7 +181,8 @@ async def test_bad_requests_change_nothing(stand: Stand, api: Api) -> None:
 async def test_what_rules_allow(stand: Stand, api: Api) -> None:
     await apply(api, *NODES, egress_ip("a", "192.0.2.100"))
     reader = await stand.caller("ann", Rules(("list", "EgressIP", "-")))
-    assert await where(reader) == {"192.0.2.100": "n1"}
+    assert await where(reader) == {"192.0.2.100": ""}, "nodes are another matter"
+    assert await where(await stand.caller("eve", Rules(("list", "EgressIP Node", "-")))) == {"192.0.2.100": "n1"}
     assert await nodes(reader) == []
     assert await where(await stand.caller("bob", Rules(("list", "Node", "-")))) == {}
     prober = await stand.caller("probe", Rules(("egress", "Node", "-")))
@@ -235,10 +236,10 @@ async def test_the_status_says_where_addresses_are_and_why_not(stand: Stand, api
     assert list(status.assignments) == list(status.items)
     (condition,) = status.conditions
     assert (condition.type, condition.status, condition.reason) == ("Assigned", "False", "Conflict")
-    assert condition.message.startswith("192.0.2.1 ")
+    assert condition.message.startswith("192.0.2.1: ")
     asked = event_service_pb2.ListEventsRequest(kind="EgressIP", name="a")
     events = [(each.reason, each.message) for each in (await api.events.ListEvents(asked)).events]
-    assert ("Assigned", "192.0.2.100 is on n1") in events
+    assert ("Assigned", "192.0.2.100 is on node n1") in events
     assert any(reason == "Conflict" and message.startswith("192.0.2.1: ") for reason, message in events)
     await apply(api, egress_ip("a", "192.0.2.100"))
     (condition,) = (await shown(api, "a", "True")).conditions
@@ -272,7 +273,9 @@ async def test_the_client() -> None:
             assert [each.name async for each in client.egress_nodes()] == ["n1", "n2", "n3"]
             assert not (await client.rebalance(validate_only=True)).moves
             assert moves(await client.drain("n1", wait=True)) == [("a", "192.0.2.100", "n1", "n2")]
-            assert await client.undrain("n1") == stand.keeper.revision
+            undrained = await client.undrain("n1")
+            assert (undrained.revision, undrained.was_drained) == (stand.keeper.revision, True)
+            assert not (await client.undrain("n1")).was_drained
             await client.report_reachability({"n2": False})
             await settled(stand, api, {"192.0.2.100": "n1"})
             with pytest.raises(NotFound):

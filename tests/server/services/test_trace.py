@@ -363,3 +363,20 @@ async def test_an_egress_ip_that_the_caller_may_not_read_is_not_told(stand: Stan
     inside = await ask(ann, "shop/web", "shop/db:80", engine=engine)
     for secret in ("192.0.2.50", "out ", "EgressIP"):
         assert secret not in str(answer) + str(inside)
+
+
+async def test_a_diff_tells_as_whom_servers_see_pods_to_those_who_may_know(stand: Stand, api: Api) -> None:
+    await load(stand, api)
+    await apply(api, EGRESS_NODE)
+    found = await api.trace.Diff(diff_request(EGRESS_IP))
+    (change,) = [each for each in found.sources if each.example == "shop/web"]
+    assert (change.example, change.family, change.pods, change.before.egressip) == ("shop/web", 4, 1, "")
+    assert [each.node for each in change.before.candidates] == ["n1"]
+    assert [(each.node, each.source_ip) for each in change.after.candidates] == [("n2", "192.0.2.50")]
+    assert (change.after.egressip, found.is_redacted) == ("out", False)
+    mine = (("apply", "EgressIP", "-"), ("get", "Pod", "shop"))
+    for rules, sources in ((mine, []), ((*mine, ("get", "EgressIP", "-")), ["shop/web", "shop/web-b"])):
+        ann = await stand.caller(f"ann{len(rules)}", Rules(*rules))
+        told = await ann.trace.Diff(diff_request(EGRESS_IP))
+        assert ([each.example for each in told.sources], told.is_redacted) == (sources, True)
+        assert not any(name in str(told.sources) for name in ('"n1"', '"n2"', '192.0.2.1"'))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from ovnk_api.v1 import verdict_pb2 as verdicts
 
@@ -54,3 +56,27 @@ async def test_a_node_that_may_not_be_read_is_left_out(stand: Stand, api: Api) -
     answer = await ask(ann, "lab/client", "shop/web:80")
     assert (answer.egress_router.source_ip, answer.egress_router.node) == ("192.168.12.99", "")
     assert "n1" not in str(answer)
+
+
+async def test_whether_a_definition_is_there_is_told_to_who_may_read_it(stand: Stand, api: Api) -> None:
+    """Whoever may make pods could else ask about any namespace, by an annotation of their own."""
+    await load(stand, api, "shop/web")
+    told: list[str] = []
+    for name in ("absent", "there"):
+        config = {"cniVersion": "0.3.1", "name": "there", "type": "bridge"}
+        other = {
+            "apiVersion": "k8s.cni.cncf.io/v1",
+            "kind": "NetworkAttachmentDefinition",
+            "metadata": {"name": "there", "namespace": "vault"},
+            "spec": {"config": json.dumps(config)},
+        }
+        notes = {"k8s.v1.cni.cncf.io/networks": f"vault/{name}"}
+        pod = m.pod("web", metadata={"labels": {"app": "web"}, "annotations": notes}, spec={"nodeName": "n1"})
+        await apply(api, m.namespace("vault"), other, pod)
+        ann = await stand.caller("ann", Rules(TRACES, ("get", "*", "shop lab")))
+        answer = await ask(ann, "lab/client", "shop/web:80")
+        answer.revision = 0
+        told.append(str(answer))
+        everything = await ask(api, "lab/client", "shop/web:80")
+        assert ("is not declared" in str(everything)) is (name == "absent")
+    assert told[0] == told[1]

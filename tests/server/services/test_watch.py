@@ -10,10 +10,12 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 from ovnk_api.v1 import dns_service_pb2
 from ovnk_api.v1 import object_service_pb2 as pb
+from ovnk_server.access import Caller
+from ovnk_server.hearing import Hearing
 
 from ovnk_core.keeper import watching
 from tests.kit import manifest as m
-from tests.kit.served import Api, Rules, Stand, apply, delete_request, failure, named, take
+from tests.kit.served import AllowAll, Api, Rules, Stand, apply, delete_request, failure, named, take
 
 pytestmark = pytest.mark.asyncio
 
@@ -177,9 +179,11 @@ async def test_watches_share_their_messages(stand: Stand, api: Api) -> None:
     """A fan-out converts once: what two watches are sent is one message."""
     await apply(api, m.namespace(), m.pod())
     objects = stand.services[0][1]._objects  # type: ignore[attr-defined]
+    hearing = Hearing(Caller(identity="ann", policy=AllowAll()))
     async with stand.keeper.watch(watching.Filter()) as one, stand.keeper.watch(watching.Filter()) as two:
         for _ in range(2):
-            assert objects.response(await anext(one)) is objects.response(await anext(two))
+            first, second = [objects.response(await anext(each), hearing) for each in (one, two)]
+            assert first is second
 
 
 async def test_watch_shows_what_the_caller_may_read(stand: Stand, api: Api) -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import gc
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from ovnk_api.v1 import dns_service_pb2
 from ovnk_api.v1 import object_service_pb2 as pb
+from ovnk_server.access import Caller
+from ovnk_server.convert_object import FirewallStatuses
+from ovnk_server.hearing import Hearing
 
+from ovnk_core.cluster import Cluster
 from ovnk_core.keeper.document import decision_key
 from ovnk_core.keeper.proposal import Put
-from ovnk_core.terms.name import NamespacedName
+from ovnk_core.terms.name import NamespacedName, ObjectRef
 from tests.kit import manifest as m
-from tests.kit.served import Api, Stand, apply, take
+from tests.kit.served import AllowAll, Api, Stand, apply, take
 
 pytestmark = pytest.mark.asyncio
 
@@ -148,3 +154,20 @@ async def test_a_refused_version_shows_in_the_one_in_force(stand: Stand, api: Ap
     await keeper.commit(keeper.statement("kube", [Put(manifest=bad)]))
     kind, _, found = await event(stream)
     assert (kind, condition(found, "Stale")) == ("modified", "True")
+
+
+async def test_statuses_go_with_their_keeper() -> None:
+    """A later keeper at the same place in memory and the same revision is not told those of the one before it."""
+
+    class Stands:
+        """What statuses ask of a keeper."""
+
+        plane = SimpleNamespace(cluster=Cluster(), revision=1)
+
+    statuses, keeper = FirewallStatuses(), Stands()
+    who = Hearing(Caller(identity="ann", policy=AllowAll()))
+    statuses.find(cast(Any, keeper), ObjectRef("EgressFirewall", "shop", "default"), {}, who)
+    assert len(statuses.found) == 1
+    del keeper
+    gc.collect()
+    assert not statuses.found

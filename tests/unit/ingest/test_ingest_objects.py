@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ovnk_core.ingest.load import Loaded, load, parse_objects
+from ovnk_core.ingest.parse import KIND_RULES, KindRule
 from ovnk_core.model.cluster import Network, NetworkOperator
 from ovnk_core.model.network_policy import NetworkPolicy
 from ovnk_core.model.pod import Pod
@@ -129,11 +130,26 @@ def test_generated_names_need_a_server() -> None:
     assert "generateName" in refuse(raw).errors[0].fix
 
 
-def test_namespace_defaults_and_is_dropped_from_cluster_kinds() -> None:
+def test_namespace_defaults() -> None:
     assert accept(pod(namespace=""), Pod).namespace == "default"
-    raw = node()
-    raw["metadata"]["namespace"] = "ignored"
-    assert str(parse_objects([raw]).items[0].ref) == "Node node-1"
+
+
+@pytest.mark.parametrize("rule", [rule for rule in KIND_RULES.values() if not rule.is_namespaced])
+def test_namespace_is_dropped_from_cluster_kinds_with_a_warning(rule: KindRule) -> None:
+    """As the API server does, which clears it."""
+    ((group, kind),) = [each for each in KIND_RULES if KIND_RULES[each] is rule]
+    raw: dict[str, Any] = {"apiVersion": f"{group}/v1".lstrip("/"), "kind": kind, "spec": {}}
+    if kind == "Node":
+        raw = node()
+    elif kind == "EgressIP":
+        raw["spec"] = {"egressIPs": ["192.0.2.9"], "namespaceSelector": {}}
+    raw["metadata"] = {"name": "cluster", "namespace": "shop"}
+    loaded = parse_objects([raw])
+    assert [str(item.ref) for item in loaded.items] == [f"{rule.kind} cluster"], loaded.refused
+    (warning,) = [each.text for each in loaded.warnings if "metadata.namespace" in each.text]
+    assert warning == f"metadata.namespace: means nothing: no {rule.kind} belongs to a namespace"
+    raw["metadata"] = {"name": "cluster", "namespace": ""}
+    assert not [each for each in parse_objects([raw]).warnings if "metadata.namespace" in each.text]
 
 
 def test_lists_are_flattened() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from msgspec.structs import replace
 
+from ovnk_cli.commands.trace import egress_document, ways_out
 from ovnk_cli.inputs import Input, offline, report_edit
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
 from ovnk_cli.output import emit, say, table
@@ -17,7 +18,7 @@ from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.trace.question import Step
 
-PARTS = ("objects", "rules", "connections", "rows")
+PARTS = ("objects", "rules", "connections", "sources", "rows")
 
 
 @click.command()
@@ -30,8 +31,8 @@ PARTS = ("objects", "rules", "connections", "rows")
 def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
     """What changes when the objects of -f become those of --to, or a server's become those of -f.
 
-    Objects, rules of egress firewalls, connections that open or close, and northbound rows. Exit status 0 when nothing
-    differs, 1 when something does, or an object is refused.
+    Objects, rules of egress firewalls, connections that open or close, as whom servers outside see what pods send, and
+    northbound rows. Exit status 0 when nothing differs, 1 when something does, or an object is refused.
     """
     if not given["paths"]:
         raise click.UsageError("give -f PATH")
@@ -111,6 +112,10 @@ def _connection_cells(each: dict[str, Any]) -> list[object]:
     ]
 
 
+def _source_cells(each: dict[str, Any]) -> list[object]:
+    return [each["namespace"], each["pods"], each["example"], *(ways_out(each[state]) for state in ("before", "after"))]
+
+
 _BLOCKS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], list[object]]]] = {
     "objects": (("OBJECTS", "KIND", "NAMESPACE", "NAME"), _object_cells),
     "rules": (("RULE", "NAMESPACE", "BEFORE", "AFTER", "TEXT", "SOURCE"), _rule_cells),
@@ -118,6 +123,7 @@ _BLOCKS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], list[object
         ("CONNECTIONS", "NAMESPACE", "DIRECTION", "PODS", "EXAMPLE", "BEFORE", "AFTER"),
         _connection_cells,
     ),
+    "sources": (("SOURCES", "PODS", "EXAMPLE", "BEFORE", "AFTER"), _source_cells),
     "rows": (("ROWS", "VERB", "OPERATIONS"), lambda each: [each["table"], each["verb"], each["operations"]]),
 }
 
@@ -165,6 +171,17 @@ def _document(found: ClusterDiff) -> dict[str, Any]:
                 "after": _step(each.after),
             }
             for each in found.connections
+        ],
+        "sources": [
+            {
+                "namespace": each.namespace,
+                "family": each.family,
+                "pods": each.pods,
+                "example": str(each.pod),
+                "before": egress_document(each.before),
+                "after": egress_document(each.after),
+            }
+            for each in found.sources
         ],
         "rows": [{"table": each.table, "verb": each.verb, "operations": each.count} for each in found.rows],
         "complete": found.is_complete,

@@ -46,9 +46,9 @@ def drain(node: str, wait: bool, dry_run: bool, **given: Any) -> None:
 
     async def question(client: Client) -> int:
         answer = await client.drain(node, wait=wait, validate_only=dry_run)
-        tell(answer.moves)
+        tell(answer)
         click.echo(f"node/{node} drained{' (server dry run)' if dry_run else ''}")
-        return int((wait or dry_run) and any(not each.to_node for each in answer.moves))
+        return int((wait or dry_run) and any(each.message for each in answer.moves))
 
     raise click.exceptions.Exit(ask(server, question))
 
@@ -61,11 +61,10 @@ def uncordon(node: str, **given: Any) -> None:
     """Let a node hold egress IPs again. What moved away stays there (egressip --rebalance)."""
     server = required_server(given)
 
-    async def question(client: Client) -> None:
-        await client.undrain(node)
+    async def question(client: Client) -> bool:
+        return (await client.undrain(node)).was_drained
 
-    ask(server, question)
-    click.echo(f"node/{node} uncordoned")
+    click.echo(f"node/{node} {'uncordoned' if ask(server, question) else 'was not drained'}")
 
 
 def _heard(ctx: click.Context, param: click.Parameter, value: tuple[str, ...]) -> dict[str, bool]:

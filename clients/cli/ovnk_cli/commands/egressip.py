@@ -26,7 +26,7 @@ from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION
 def egressip(rebalance: bool, dry_run: bool, output: str, **given: Any) -> None:
     """Which node holds which egress IP, and why an address is on none.
 
-    Of a server, --rebalance is a change: it tells on stderr what moves, and shows where addresses are before they do.
+    Of a server, --rebalance is a change: it waits until addresses are where they go, and tells on stderr what moved.
     Of files, what is on record stays where it is; an address that has to move is shown where it will be once the
     northbound no longer holds it on its old node.
     """
@@ -78,7 +78,7 @@ def _show(document: dict[str, Any], *, is_wide: bool) -> None:
     """A line for each address; wide: with the reason in full, and then the nodes."""
     rows: list[list[object]] = []
     for each in document["egressips"]:
-        rows += [[each["name"], one["egressIP"], one["node"], "-", "-"] for one in each["assignments"]]
+        rows += [[each["name"], one["egressIP"], one["node"] or "?", "-", "-"] for one in each["assignments"]]
         rows += [[each["name"], one["egressIP"], "-", one["reason"], one["message"]] for one in each["unassigned"]]
     columns = 5 if is_wide else 4
     table(["NAME", "EGRESSIP", "NODE", "REASON", "MESSAGE"][:columns], (row[:columns] for row in rows))

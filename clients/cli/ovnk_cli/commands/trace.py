@@ -77,11 +77,12 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     if answer.egress_router is not None:
         document["egress_router"] = _router_document(answer.egress_router)
     if answer.egress is not None:
-        document["egress"] = _egress_document(answer.egress)
+        document["egress"] = egress_document(answer.egress)
     return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
 
 
-def _egress_document(found: Egress) -> dict[str, Any]:
+def egress_document(found: Egress) -> dict[str, Any]:
+    """How a packet leaves, as ``-o json`` prints it."""
     return {
         "egressip": found.egressip,
         "candidates": [{"node": each.node, "source_ip": each.source_ip} for each in found.candidates],
@@ -264,9 +265,14 @@ def _travelled(leg: dict[str, Any]) -> str:
 
 def print_egress(found: dict[str, Any]) -> None:
     """By which node and as whom a packet leaves; nothing where it does not."""
+    if found["candidates"]:
+        click.echo(f"egress: {ways_out(found)}")
+
+
+def ways_out(found: dict[str, Any]) -> str:
+    """By which node and as whom, and whose egress IP that is, in a line."""
     ways = " or ".join(f"{each['node'] or '(hidden)'} as {each['source_ip']}" for each in found["candidates"])
-    if ways:
-        click.echo(f"egress: {ways}" + (f" (EgressIP {found['egressip']})" if found["egressip"] else ""))
+    return (ways or "nothing leaves") + (f" (EgressIP {found['egressip']})" if found["egressip"] else "")
 
 
 def _print(answer: dict[str, Any]) -> None:

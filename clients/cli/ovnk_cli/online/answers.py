@@ -18,6 +18,7 @@ from ovnk_api.v1.diff_pb2 import (
     RowCount,
     RuleChange,
     RuleChangeKind,
+    SourceChange,
 )
 from ovnk_api.v1.dns_service_pb2 import DnsCause, DnsName
 from ovnk_api.v1.meta_pb2 import ObjectReference
@@ -245,6 +246,7 @@ def diff_document(found: DiffResponse) -> dict[str, Any]:
         "objects": [object_document(each) for each in found.objects],
         "rules": [_rule_change(each) for each in found.rules],
         "connections": [_connection_change(each) for each in found.connections],
+        "sources": [_source_change(each) for each in found.sources],
         "rows": [_row_count(each) for each in found.rows],
         "complete": found.is_complete,
     }
@@ -282,6 +284,17 @@ def _connection_change(each: ConnectionChange) -> dict[str, Any]:
         },
         "before": step_document(each.before),
         "after": step_document(each.after),
+    }
+
+
+def _source_change(each: SourceChange) -> dict[str, Any]:
+    return {
+        "namespace": each.namespace,
+        "family": each.family,
+        "pods": each.pods,
+        "example": each.example,
+        "before": _egress_document(each.before),
+        "after": _egress_document(each.after),
     }
 
 

@@ -16,9 +16,11 @@ from ovnk_cli.online.endpoints_text import SERVICE_NAME, endpoints_lines, servic
 from ovnk_cli.online.happenings import event_table
 from ovnk_cli.online.names import Wanted
 from ovnk_cli.online.read import Selection, fetch, missing_text
+from ovnk_cli.online.routers import router_tree
 from ovnk_cli.output import say
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.egress_firewall import DnsName, EgressFirewall
+from ovnk_core.model.egress_router import NETWORKS
 
 
 async def describe(client: Client, wanted: Sequence[Wanted], selection: Selection) -> int:
@@ -80,12 +82,14 @@ async def _other(client: Client, kind: Kind, manifest: Manifest) -> None:
     width = 16
     for title, text in _head(kind, meta):
         click.echo(f"{title + ':':<{width}}{text}" if title else f"{'':<{width}}{text}")
-    if kind.name == "NetworkAttachmentDefinition" and plug_in(manifest) == "egress-router":
+    router = await _router(client, manifest) if kind.name == "Pod" else {}
+    if router or (kind.name == "NetworkAttachmentDefinition" and plug_in(manifest) == "egress-router"):
         click.echo(f"{'Support:':<{width}}Technology Preview (15.12): not for production")
-    for part in ("spec", "status"):
-        if manifest.get(part):
-            click.echo(f"{part.capitalize()}:")
-            for line in _tree(manifest[part], 1):
+    shown = {"Spec": manifest.get("spec"), "Status": manifest.get("status"), "Egress Router": router}
+    for part, value in shown.items():
+        if value:
+            click.echo(f"{part}:")
+            for line in _tree(value, 1):
                 click.echo(line)
     if kind.name == "Service":
         await _endpoints(client, manifest)
@@ -93,6 +97,17 @@ async def _other(client: Client, kind: Kind, manifest: Manifest) -> None:
         click.echo(line)
     await _conditions(client, kind, meta)
     await _events(client, kind, meta)
+
+
+async def _router(client: Client, manifest: Manifest) -> Manifest:
+    """The plan of an egress router pod, as far as the caller may read it."""
+    meta = manifest["metadata"]
+    if NETWORKS not in (meta.get("annotations") or {}):
+        return {}
+    try:
+        return await router_tree(client, meta.get("namespace", ""), meta["name"])
+    except Denied:
+        return {}
 
 
 _PARTS: dict[str, Callable[[Manifest], Iterator[str]]] = {"EndpointSlice": slice_lines, "Endpoints": endpoints_lines}

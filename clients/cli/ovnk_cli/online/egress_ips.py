@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ovnk_api.v1.egress_ip_service_pb2 import EgressMove, UnassignedReason, UnfitReason
+from ovnk_api.v1.egress_ip_service_pb2 import DrainNodeResponse, RebalanceResponse, UnassignedReason, UnfitReason
 from ovnk_client import Client
 
 from ovnk_cli.output import say
@@ -42,24 +42,23 @@ async def placed(client: Client) -> dict[str, Any]:
 
 
 def balanced(is_dry: bool) -> Callable[[Client], Awaitable[dict[str, Any]]]:
-    """The same, after telling what moves, and before it has moved."""
+    """The same, after everything has moved that does, and after telling what."""
 
     async def rebalance(client: Client) -> dict[str, Any]:
-        document = await placed(client)
-        tell((await client.rebalance(validate_only=is_dry)).moves)
-        return document
+        tell(await client.rebalance(wait=not is_dry, validate_only=is_dry))
+        return await placed(client)
 
     return rebalance
 
 
-def tell(moves: Iterable[EgressMove]) -> None:
+def tell(answer: RebalanceResponse | DrainNodeResponse) -> None:
     """A line for each move, on stderr; or that there is none."""
-    is_still = True
-    for each in moves:
-        is_still = False
+    for each in answer.moves:
         why = f" ({each.message})" if each.message else ""
-        say(f"{each.egress_ip_name}: {each.address} {each.from_node} -> {each.to_node or '?'}{why}")
-    if is_still:
+        say(f"{each.egress_ip_name}: {each.address} {each.from_node or '?'} -> {each.to_node or '?'}{why}")
+    if answer.is_redacted:
+        say("there is more to it that you may not read")
+    elif not answer.moves:
         say("nothing moves")
 
 

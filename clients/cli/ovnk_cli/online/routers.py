@@ -17,6 +17,25 @@ async def routers(client: Client) -> list[Document]:
     ]
 
 
+async def router_tree(client: Client, namespace: str, name: str) -> Document:
+    """What ``describe`` shows of a pod as an egress router; empty for one that is none, or is not to be seen."""
+    async for each in client.outputs("Pod", namespace=namespace):
+        if each.reference.name == name and each.HasField("egress_router"):
+            plan = _document(each, each.egress_router)
+            shown = {
+                "Network": plan["network"],
+                "Interface": f"{plan['interface']} ({plan['interfaceType']})",
+                "Address": plan["address"],
+                "Gateway": plan["gateway"],
+                "Destinations": plan["destinations"] or ["<none>"],
+                "Routes": [*plan["routes"], *plan["clusterRoutes"]],
+                "Requirements": plan["requirements"],
+                "Warnings": plan["warnings"],
+            }
+            return {title: value for title, value in shown.items() if value}
+    return {}
+
+
 def _document(output: Output, plan: EgressRouterPlan) -> Document:
     return {
         "pod": f"{output.reference.namespace}/{output.reference.name}",

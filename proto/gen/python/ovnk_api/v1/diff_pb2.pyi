@@ -382,3 +382,49 @@ class Connection(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__port) -> _WhichOneofReturnType__port | None: ...
 
 Global___Connection: _TypeAlias = Connection  # noqa: Y015
+
+@_typing.final
+class SourceChange(_message.Message):
+    """As whom a server outside sees what pods send, where that changes and they send anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAMESPACE_FIELD_NUMBER: _builtins.int
+    FAMILY_FIELD_NUMBER: _builtins.int
+    PODS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    namespace: _builtins.str
+    """The namespace of the pods concerned."""
+    family: _builtins.int
+    """4 or 6, of addresses."""
+    pods: _builtins.int
+    """In how many pods."""
+    example: _builtins.str
+    """One of them: NAMESPACE/POD."""
+    @_builtins.property
+    def before(self) -> _verdict_pb2.Egress:
+        """How that leaves before."""
+
+    @_builtins.property
+    def after(self) -> _verdict_pb2.Egress:
+        """How it leaves after."""
+
+    def __init__(
+        self,
+        *,
+        namespace: _builtins.str = ...,
+        family: _builtins.int = ...,
+        pods: _builtins.int = ...,
+        example: _builtins.str = ...,
+        before: _verdict_pb2.Egress | None = ...,
+        after: _verdict_pb2.Egress | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "example", b"example", "family", b"family", "namespace", b"namespace", "pods", b"pods"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SourceChange: _TypeAlias = SourceChange  # noqa: Y015

@@ -117,7 +117,7 @@ class EgressAssignment(_message.Message):
     address: _builtins.str
     """The address."""
     node: _builtins.str
-    """The node."""
+    """The node; empty where the caller may not read nodes."""
     def __init__(
         self,
         *,
@@ -172,8 +172,11 @@ class EgressIPAssignments(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ASSIGNMENTS_FIELD_NUMBER: _builtins.int
     UNASSIGNED_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The EgressIP."""
+    is_redacted: _builtins.bool
+    """Whether nodes are left out, because the caller may not read them."""
     @_builtins.property
     def assignments(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressAssignment]:
         """Addresses on a node, in the object's order."""
@@ -188,10 +191,11 @@ class EgressIPAssignments(_message.Message):
         name: _builtins.str = ...,
         assignments: _abc.Iterable[Global___EgressAssignment] | None = ...,
         unassigned: _abc.Iterable[Global___UnassignedAddress] | None = ...,
+        is_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "name", b"name", "unassigned", b"unassigned"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignments", b"assignments", "is_redacted", b"is_redacted", "name", b"name", "unassigned", b"unassigned"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -255,9 +259,11 @@ class EgressMove(_message.Message):
     address: _builtins.str
     """The address."""
     from_node: _builtins.str
-    """The node it leaves."""
+    """The node it leaves; empty where the caller may not read nodes."""
     to_node: _builtins.str
-    """The node it would come to if nothing else changed; empty where that is not decided yet."""
+    """The node it would come to if nothing else changed; empty where that is not decided yet, or not for the caller to
+    read.
+    """
     message: _builtins.str
     """Why it comes to no node, in a sentence without the address."""
     def __init__(
@@ -287,7 +293,7 @@ class ListAssignmentsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """Only objects with an address on this node; empty: all."""
+    """Only objects with an address on this node, for who may list nodes; empty: all."""
     page_size: _builtins.int
     """At most so many objects; 0: 500. More than 5,000 is read as 5,000."""
     page_token: _builtins.str
@@ -404,16 +410,20 @@ class RebalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
     validate_only: _builtins.bool
     """Only tell what would move."""
+    wait: _builtins.bool
+    """Answer when the addresses are in the northbound where they go, or nowhere; within the limit of batches."""
     def __init__(
         self,
         *,
         validate_only: _builtins.bool = ...,
+        wait: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -427,21 +437,27 @@ class RebalanceResponse(_message.Message):
 
     MOVES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision that withdraws them from their nodes; the present one if nothing moves."""
+    is_redacted: _builtins.bool
+    """Whether moves of other objects, or nodes, are left out, because the caller may not read them."""
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressMove]:
-        """By name of the object and address; empty: it is even already."""
+        """By name of the object and address; empty: it is even already. After waiting with the node that each came to, or the
+        reason why there is none.
+        """
 
     def __init__(
         self,
         *,
         moves: _abc.Iterable[Global___EgressMove] | None = ...,
         revision: _builtins.int = ...,
+        is_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["moves", b"moves", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_redacted", b"is_redacted", "moves", b"moves", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -557,8 +573,11 @@ class DrainNodeResponse(_message.Message):
 
     MOVES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    IS_REDACTED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """The revision that withdraws them; the present one if nothing changed."""
+    is_redacted: _builtins.bool
+    """Whether moves of objects, or nodes, are left out, because the caller may not read them."""
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressMove]:
         """By name of the object and address. After waiting, or when nothing was changed, with the node each comes to or the
@@ -570,10 +589,11 @@ class DrainNodeResponse(_message.Message):
         *,
         moves: _abc.Iterable[Global___EgressMove] | None = ...,
         revision: _builtins.int = ...,
+        is_redacted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["moves", b"moves", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_redacted", b"is_redacted", "moves", b"moves", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,16 +628,20 @@ class UndrainNodeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     REVISION_FIELD_NUMBER: _builtins.int
+    WAS_DRAINED_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
-    """The revision that says so."""
+    """The revision that says so; the present one if nothing changed."""
+    was_drained: _builtins.bool
+    """Whether it was drained."""
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
+        was_drained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["revision", b"revision", "was_drained", b"was_drained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -382,6 +382,7 @@ class DiffResponse(_message.Message):
     IS_COMPLETE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     IS_REDACTED_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     is_complete: _builtins.bool
     """False: there may be more connections."""
     revision: _builtins.int
@@ -404,6 +405,10 @@ class DiffResponse(_message.Message):
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[_diff_pb2.RowCount]:
         """How many operations each northbound table would see."""
 
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_diff_pb2.SourceChange]:
+        """Source addresses that servers outside see. Such a connection neither opens nor closes."""
+
     def __init__(
         self,
         *,
@@ -414,10 +419,11 @@ class DiffResponse(_message.Message):
         is_complete: _builtins.bool = ...,
         revision: _builtins.int = ...,
         is_redacted: _builtins.bool = ...,
+        sources: _abc.Iterable[_diff_pb2.SourceChange] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "is_complete", b"is_complete", "is_redacted", b"is_redacted", "objects", b"objects", "revision", b"revision", "rows", b"rows", "rules", b"rules"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["connections", b"connections", "is_complete", b"is_complete", "is_redacted", b"is_redacted", "objects", b"objects", "revision", b"revision", "rows", b"rows", "rules", b"rules", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

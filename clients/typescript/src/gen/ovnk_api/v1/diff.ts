@@ -8,7 +8,7 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 import { ObjectReference } from "./meta";
 import { RowOperation, RowVerb, rowVerbFromJSON, rowVerbToNumber } from "./northbound";
-import { Protocol, protocolFromJSON, protocolToNumber, Step } from "./verdict";
+import { Egress, Protocol, protocolFromJSON, protocolToNumber, Step } from "./verdict";
 
 /** What a change changes: objects, rules of egress firewalls, connections, and northbound rows. */
 
@@ -359,6 +359,25 @@ export interface Connection {
   protocol: Protocol;
   /** Its destination port; unset for ICMP. */
   port?: number | undefined;
+  _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
+}
+
+/** As whom a server outside sees what pods send, where that changes and they send anything. */
+export interface SourceChange {
+  /** The namespace of the pods concerned. */
+  namespace: string;
+  /** 4 or 6, of addresses. */
+  family: number;
+  /** In how many pods. */
+  pods: number;
+  /** One of them: NAMESPACE/POD. */
+  example: string;
+  /** How that leaves before. */
+  before:
+    | Egress
+    | undefined;
+  /** How it leaves after. */
+  after: Egress | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1073,6 +1092,141 @@ export const Connection: MessageFns<Connection> = {
     message.target = object.target ?? "";
     message.protocol = object.protocol ?? Protocol.PROTOCOL_UNSPECIFIED;
     message.port = object.port ?? undefined;
+    return message;
+  },
+};
+
+function createBaseSourceChange(): SourceChange {
+  return { namespace: "", family: 0, pods: 0, example: "", before: undefined, after: undefined, _unknownFields: {} };
+}
+
+export const SourceChange: MessageFns<SourceChange> = {
+  encode(message: SourceChange, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.family !== 0) {
+      writer.uint32(16).int32(message.family);
+    }
+    if (message.pods !== 0) {
+      writer.uint32(24).int32(message.pods);
+    }
+    if (message.example !== "") {
+      writer.uint32(34).string(message.example);
+    }
+    if (message.before !== undefined) {
+      Egress.encode(message.before, writer.uint32(42).fork()).join();
+    }
+    if (message.after !== undefined) {
+      Egress.encode(message.after, writer.uint32(50).fork()).join();
+    }
+    if (message._unknownFields !== undefined) {
+      for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
+        const tag = parseInt(key, 10);
+        for (const value of values) {
+          writer.uint32(tag).raw(value);
+        }
+      }
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SourceChange {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSourceChange();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.family = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.pods = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.example = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.before = Egress.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.after = Egress.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        const buf = reader.skip(tag & 7);
+
+        const list = message._unknownFields![tag];
+
+        if (list === undefined) {
+          message._unknownFields![tag] = [buf];
+        } else {
+          list.push(buf);
+        }
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create(base?: DeepPartial<SourceChange>): SourceChange {
+    return SourceChange.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SourceChange>): SourceChange {
+    const message = createBaseSourceChange();
+    message.namespace = object.namespace ?? "";
+    message.family = object.family ?? 0;
+    message.pods = object.pods ?? 0;
+    message.example = object.example ?? "";
+    message.before = (object.before !== undefined && object.before !== null)
+      ? Egress.fromPartial(object.before)
+      : undefined;
+    message.after = (object.after !== undefined && object.after !== null)
+      ? Egress.fromPartial(object.after)
+      : undefined;
     return message;
   },
 };

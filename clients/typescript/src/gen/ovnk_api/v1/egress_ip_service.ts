@@ -203,7 +203,7 @@ export interface EgressAssignment {
   egressIpName: string;
   /** The address. */
   address: string;
-  /** The node. */
+  /** The node; empty where the caller may not read nodes. */
   node: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -227,6 +227,8 @@ export interface EgressIPAssignments {
   assignments: EgressAssignment[];
   /** Addresses on none, in the object's order. */
   unassigned: UnassignedAddress[];
+  /** Whether nodes are left out, because the caller may not read them. */
+  isRedacted: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -253,9 +255,12 @@ export interface EgressMove {
   egressIpName: string;
   /** The address. */
   address: string;
-  /** The node it leaves. */
+  /** The node it leaves; empty where the caller may not read nodes. */
   fromNode: string;
-  /** The node it would come to if nothing else changed; empty where that is not decided yet. */
+  /**
+   * The node it would come to if nothing else changed; empty where that is not decided yet, or not for the caller to
+   * read.
+   */
   toNode: string;
   /** Why it comes to no node, in a sentence without the address. */
   message: string;
@@ -264,7 +269,7 @@ export interface EgressMove {
 
 /** Asks for assignments. */
 export interface ListAssignmentsRequest {
-  /** Only objects with an address on this node; empty: all. */
+  /** Only objects with an address on this node, for who may list nodes; empty: all. */
   node: string;
   /** At most so many objects; 0: 500. More than 5,000 is read as 5,000. */
   pageSize: number;
@@ -308,15 +313,22 @@ export interface ListEgressNodesResponse {
 export interface RebalanceRequest {
   /** Only tell what would move. */
   validateOnly: boolean;
+  /** Answer when the addresses are in the northbound where they go, or nowhere; within the limit of batches. */
+  wait: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
 /** What moves. */
 export interface RebalanceResponse {
-  /** By name of the object and address; empty: it is even already. */
+  /**
+   * By name of the object and address; empty: it is even already. After waiting with the node that each came to, or the
+   * reason why there is none.
+   */
   moves: EgressMove[];
   /** The revision that withdraws them from their nodes; the present one if nothing moves. */
   revision: number;
+  /** Whether moves of other objects, or nodes, are left out, because the caller may not read them. */
+  isRedacted: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -363,6 +375,8 @@ export interface DrainNodeResponse {
   moves: EgressMove[];
   /** The revision that withdraws them; the present one if nothing changed. */
   revision: number;
+  /** Whether moves of objects, or nodes, are left out, because the caller may not read them. */
+  isRedacted: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -375,8 +389,10 @@ export interface UndrainNodeRequest {
 
 /** A node may hold egress IPs again. */
 export interface UndrainNodeResponse {
-  /** The revision that says so. */
+  /** The revision that says so; the present one if nothing changed. */
   revision: number;
+  /** Whether it was drained. */
+  wasDrained: boolean;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -571,7 +587,7 @@ export const UnassignedAddress: MessageFns<UnassignedAddress> = {
 };
 
 function createBaseEgressIPAssignments(): EgressIPAssignments {
-  return { name: "", assignments: [], unassigned: [], _unknownFields: {} };
+  return { name: "", assignments: [], unassigned: [], isRedacted: false, _unknownFields: {} };
 }
 
 export const EgressIPAssignments: MessageFns<EgressIPAssignments> = {
@@ -584,6 +600,9 @@ export const EgressIPAssignments: MessageFns<EgressIPAssignments> = {
     }
     for (const v of message.unassigned) {
       UnassignedAddress.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.isRedacted !== false) {
+      writer.uint32(32).bool(message.isRedacted);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -633,6 +652,14 @@ export const EgressIPAssignments: MessageFns<EgressIPAssignments> = {
             message.unassigned.push(UnassignedAddress.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.isRedacted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -661,6 +688,7 @@ export const EgressIPAssignments: MessageFns<EgressIPAssignments> = {
     message.name = object.name ?? "";
     message.assignments = object.assignments?.map((e) => EgressAssignment.fromPartial(e)) || [];
     message.unassigned = object.unassigned?.map((e) => UnassignedAddress.fromPartial(e)) || [];
+    message.isRedacted = object.isRedacted ?? false;
     return message;
   },
 };
@@ -1292,13 +1320,16 @@ export const ListEgressNodesResponse: MessageFns<ListEgressNodesResponse> = {
 };
 
 function createBaseRebalanceRequest(): RebalanceRequest {
-  return { validateOnly: false, _unknownFields: {} };
+  return { validateOnly: false, wait: false, _unknownFields: {} };
 }
 
 export const RebalanceRequest: MessageFns<RebalanceRequest> = {
   encode(message: RebalanceRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.validateOnly !== false) {
       writer.uint32(8).bool(message.validateOnly);
+    }
+    if (message.wait !== false) {
+      writer.uint32(16).bool(message.wait);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1332,6 +1363,14 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
             message.validateOnly = reader.bool();
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wait = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1358,12 +1397,13 @@ export const RebalanceRequest: MessageFns<RebalanceRequest> = {
   fromPartial(object: DeepPartial<RebalanceRequest>): RebalanceRequest {
     const message = createBaseRebalanceRequest();
     message.validateOnly = object.validateOnly ?? false;
+    message.wait = object.wait ?? false;
     return message;
   },
 };
 
 function createBaseRebalanceResponse(): RebalanceResponse {
-  return { moves: [], revision: 0, _unknownFields: {} };
+  return { moves: [], revision: 0, isRedacted: false, _unknownFields: {} };
 }
 
 export const RebalanceResponse: MessageFns<RebalanceResponse> = {
@@ -1373,6 +1413,9 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
     }
     if (message.revision !== 0) {
       writer.uint32(16).int64(message.revision);
+    }
+    if (message.isRedacted !== false) {
+      writer.uint32(24).bool(message.isRedacted);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1414,6 +1457,14 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
             message.revision = longToNumber(reader.int64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isRedacted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1441,6 +1492,7 @@ export const RebalanceResponse: MessageFns<RebalanceResponse> = {
     const message = createBaseRebalanceResponse();
     message.moves = object.moves?.map((e) => EgressMove.fromPartial(e)) || [];
     message.revision = object.revision ?? 0;
+    message.isRedacted = object.isRedacted ?? false;
     return message;
   },
 };
@@ -1766,7 +1818,7 @@ export const DrainNodeRequest: MessageFns<DrainNodeRequest> = {
 };
 
 function createBaseDrainNodeResponse(): DrainNodeResponse {
-  return { moves: [], revision: 0, _unknownFields: {} };
+  return { moves: [], revision: 0, isRedacted: false, _unknownFields: {} };
 }
 
 export const DrainNodeResponse: MessageFns<DrainNodeResponse> = {
@@ -1776,6 +1828,9 @@ export const DrainNodeResponse: MessageFns<DrainNodeResponse> = {
     }
     if (message.revision !== 0) {
       writer.uint32(16).int64(message.revision);
+    }
+    if (message.isRedacted !== false) {
+      writer.uint32(24).bool(message.isRedacted);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1817,6 +1872,14 @@ export const DrainNodeResponse: MessageFns<DrainNodeResponse> = {
             message.revision = longToNumber(reader.int64());
             continue;
           }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.isRedacted = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1844,6 +1907,7 @@ export const DrainNodeResponse: MessageFns<DrainNodeResponse> = {
     const message = createBaseDrainNodeResponse();
     message.moves = object.moves?.map((e) => EgressMove.fromPartial(e)) || [];
     message.revision = object.revision ?? 0;
+    message.isRedacted = object.isRedacted ?? false;
     return message;
   },
 };
@@ -1920,13 +1984,16 @@ export const UndrainNodeRequest: MessageFns<UndrainNodeRequest> = {
 };
 
 function createBaseUndrainNodeResponse(): UndrainNodeResponse {
-  return { revision: 0, _unknownFields: {} };
+  return { revision: 0, wasDrained: false, _unknownFields: {} };
 }
 
 export const UndrainNodeResponse: MessageFns<UndrainNodeResponse> = {
   encode(message: UndrainNodeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.revision !== 0) {
       writer.uint32(8).int64(message.revision);
+    }
+    if (message.wasDrained !== false) {
+      writer.uint32(16).bool(message.wasDrained);
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1960,6 +2027,14 @@ export const UndrainNodeResponse: MessageFns<UndrainNodeResponse> = {
             message.revision = longToNumber(reader.int64());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.wasDrained = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1986,6 +2061,7 @@ export const UndrainNodeResponse: MessageFns<UndrainNodeResponse> = {
   fromPartial(object: DeepPartial<UndrainNodeResponse>): UndrainNodeResponse {
     const message = createBaseUndrainNodeResponse();
     message.revision = object.revision ?? 0;
+    message.wasDrained = object.wasDrained ?? false;
     return message;
   },
 };

@@ -22,7 +22,7 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { ConnectionChange, ObjectChange, RowCount, RuleChange } from "./diff";
+import { ConnectionChange, ObjectChange, RowCount, RuleChange, SourceChange } from "./diff";
 import { ObjectReference } from "./meta";
 import { Object } from "./object";
 import { Answer, Protocol, protocolFromJSON, protocolToNumber, Question } from "./verdict";
@@ -233,6 +233,8 @@ export interface DiffResponse {
   revision: number;
   /** Whether parts are left out, because the caller may not read what they are about. */
   isRedacted: boolean;
+  /** Source addresses that servers outside see. Such a connection neither opens nor closes. */
+  sources: SourceChange[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
@@ -1155,6 +1157,7 @@ function createBaseDiffResponse(): DiffResponse {
     isComplete: false,
     revision: 0,
     isRedacted: false,
+    sources: [],
     _unknownFields: {},
   };
 }
@@ -1181,6 +1184,9 @@ export const DiffResponse: MessageFns<DiffResponse> = {
     }
     if (message.isRedacted !== false) {
       writer.uint32(56).bool(message.isRedacted);
+    }
+    for (const v of message.sources) {
+      SourceChange.encode(v!, writer.uint32(66).fork()).join();
     }
     if (message._unknownFields !== undefined) {
       for (const [key, values] of globalThis.Object.entries(message._unknownFields)) {
@@ -1262,6 +1268,14 @@ export const DiffResponse: MessageFns<DiffResponse> = {
             message.isRedacted = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.sources.push(SourceChange.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1294,6 +1308,7 @@ export const DiffResponse: MessageFns<DiffResponse> = {
     message.isComplete = object.isComplete ?? false;
     message.revision = object.revision ?? 0;
     message.isRedacted = object.isRedacted ?? false;
+    message.sources = object.sources?.map((e) => SourceChange.fromPartial(e)) || [];
     return message;
   },
 };
