@@ -20,6 +20,7 @@ FAILPOINTS: tuple[str, ...] = (
     "keeper.after_decisions",
     "writer.before_transact",
     "writer.after_transact",
+    "writer.before_bump",
     "store.sqlite.before_commit",
     "store.sqlite.after_commit",
     "store.etcd.before_commit",

@@ -98,7 +98,9 @@ class Writer:
         meanwhile."""
         if prepared.operations:
             try:
+                failpoint("writer.before_transact")
                 await self._transact(prepared.operations, self._timeout_s)
+                failpoint("writer.after_transact")
             except BaseException:
                 self.doubt()
                 raise
@@ -110,10 +112,7 @@ class Writer:
 
     async def _transact(self, operations: tuple[Operation, ...], timeout_s: float) -> Receipt:
         fence = () if self.turn is None else (RequireTurn(epoch=self.turn),)
-        failpoint("writer.before_transact")
-        receipt = await self._northbound.transact((*fence, *operations), timeout_s=timeout_s)
-        failpoint("writer.after_transact")
-        return receipt
+        return await self._northbound.transact((*fence, *operations), timeout_s=timeout_s)
 
     async def take_turn(self, epoch: int) -> None:
         """Fence off whoever wrote before: from now on only transactions of ``epoch`` are taken.
@@ -142,6 +141,7 @@ class Writer:
     async def bump(self, timeout_s: float, mark: str = "") -> int:
         """Ask northd and the chassis to acknowledge everything so far; the number they will show. ``mark``: the
         revision of the intent store that this is, for other servers to see."""
+        failpoint("writer.before_bump")
         receipt = await self._transact((BumpConfig(), *self._marked(mark)), timeout_s)
         assert receipt.nb_cfg is not None
         return receipt.nb_cfg

@@ -301,9 +301,10 @@ class Questioner:
             "outside": [*self.outside],
             "odd": [*self.odd],
         }
-        if kind == "pod":
+        if kind == "pod" and self.endpoints:
             return self._name(self.rng.choice(self.endpoints))
-        return self.rng.choice(pools[kind]) if pools[kind] else None
+        pool = pools.get(kind, [])
+        return self.rng.choice(pool) if pool else None
 
 
 def _is_picked(selection: PodSelection, endpoint: Endpoint, labels: Labels) -> bool:

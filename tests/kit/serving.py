@@ -14,7 +14,7 @@ from ovnk_client import Client, ClientError
 from tests.cli.command import PACKAGES, ROOT
 from tests.kit.ovn import Daemon, DaemonFailed
 
-READY_S = 20.0
+READY_S = 60.0
 
 
 class ServerProcess:
@@ -70,7 +70,7 @@ class ServerProcess:
                     raise self.daemon.failure(f"not ready in {READY_S:g} s: {late or 'no writer'}") from late
                 await asyncio.sleep(0.02)
 
-    async def died(self, timeout_s: float = 20.0) -> None:
+    async def died(self, timeout_s: float = 60.0) -> None:
         """Until the process has ended by itself. Raises DaemonFailed when it does not."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while self.daemon.is_alive:

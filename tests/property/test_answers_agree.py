@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from ovnk_core.trace import intent
 from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.flows import FlowTracer
 from ovnk_core.trace.group import is_followed
-from ovnk_core.trace.question import Answer, Question
+from ovnk_core.trace.question import Answer, Leg, Question
 from ovnk_core.trace.way import find_way
 from tests.kit.questions import Questioner, cluster_of, scaled
 from tests.kit.random_cluster import FAMILIES, RandomCluster
@@ -69,7 +70,10 @@ def test_established_is_judged_as_new_and_replies_pass(seed: int) -> None:
     for question in questioner.draw(100):
         verdict = _compare(questioner, tracer, question, seed)[0]
         established = msgspec.structs.replace(question, state="established")
-        assert _compare(questioner, tracer, established, seed)[0] == verdict, f"seed {seed}: {question}"
+        found = _compare(questioner, tracer, established, seed)[0]
+        # A load balancer and an egress router are about connections' first packets: there is no more of what they end.
+        is_ended = intent.answer(questioner.scene, question).steps[-1].stage in ("load-balancer", "egress-router")
+        assert found == verdict or (is_ended and verdict in ("drop", "reject")), f"seed {seed}: {question}"
         reply = msgspec.structs.replace(question, state="reply")
         ends = questioner.scene.ends(question)
         # What goes to a group is not tracked: there is no reply.
@@ -86,11 +90,18 @@ def _compare(questioner: Questioner, tracer: FlowTracer, question: Question, see
         f" flows {flowed.verdict} {flowed.path} because {flowed.reason}"
     )
     assert (told.legs, told.receivers) == (flowed.legs, flowed.receivers), f"seed {seed}: {question}"
+    assert told.path == "multicast" or _is_chain(told.legs), f"seed {seed}: {question}: {told.legs}"
     assert _served(told) == _served(flowed), f"seed {seed}: {question}: {told.reason} BUT {flowed.reason}"
     if question.state == "new":
         deciding, also = _deciders(told), _deciders(flowed)
         assert deciding == also, f"seed {seed}: {question}: intent names {deciding}, flows {also}"
     return told.verdict, told.path
+
+
+def _is_chain(legs: tuple[Leg, ...]) -> bool:
+    """Whether each hop begins where the one before ended, or anew at the sender where OVN draws one of several ways:
+    none is told twice, none is missing."""
+    return all(other.source in (one.target, legs[0].source) for one, other in pairwise(legs))
 
 
 def _served(answer: Answer) -> object:

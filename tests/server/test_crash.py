@@ -110,7 +110,7 @@ async def _run(client: Client, record: Record, first: int = 0) -> None:
 @pytest.mark.parametrize("visit", VISITS)
 @pytest.mark.parametrize("name", FAILPOINTS)
 async def test_a_kill_loses_nothing_accepted(folder: Path, name: str, visit: int) -> None:
-    visit = 1 if name.startswith("store.compact") else visit
+    visit = 1 if name.startswith(("store.compact", "writer.before_bump")) else visit
     with OvsdbServer(folder, "nb") as northbound:
         async with _store(folder, name) as store:
             options = {"history-changes": "1", "history-period-s": "0.1"} if "compact" in name else {}

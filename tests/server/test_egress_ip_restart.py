@@ -65,7 +65,7 @@ def _held(northbound: NativeNorthbound) -> set[tuple[str, str]]:
 
 
 async def _until(northbound: NativeNorthbound, wanted: set[tuple[str, str]]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while _held(northbound) != wanted:
             await asyncio.sleep(0.01)
 
@@ -79,7 +79,7 @@ async def _state(client: Client) -> tuple[dict[str, str], list[str]]:
 async def test_a_move_that_was_withdrawn_and_not_yet_assigned_is_finished(folder: Path, store: str) -> None:
     """The first server is killed right after the commit that withdraws the address. On etcd the other one is there by
     then; a file has room for one."""
-    options = {"etcd-term-s": "2"} if store.startswith("etcd") else {}
+    options = {"etcd-term-s": "5"} if store.startswith("etcd") else {}
     dies = {"OVNK_FAILPOINTS": "writer.after_transact=kill@1"}
     with OvsdbServer(folder, "nb") as server:
         parts: dict[str, Any] = {"northbound": server.address, "store": store, "options": options}
@@ -122,7 +122,7 @@ async def test_a_move_that_was_withdrawn_and_not_yet_assigned_is_finished(folder
 
 async def test_the_next_server_changes_nothing(folder: Path, store: str) -> None:
     """Assignments and drains are as they were, though an allocation from scratch would give another answer."""
-    options = {"etcd-term-s": "2"} if store.startswith("etcd") else {}
+    options = {"etcd-term-s": "5"} if store.startswith("etcd") else {}
     with OvsdbServer(folder, "nb") as server:
         parts: dict[str, Any] = {"northbound": server.address, "store": store, "options": options}
         northbound = NativeNorthbound(server.address)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -53,7 +54,7 @@ class Pair:
         return {str(row["name"]).partition("_")[2] for row in rows if "Pod" in str(row["external_ids"].get(OWNER_KEY))}
 
     async def until(self, wanted: set[str]) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.ports() != wanted:
                 await asyncio.sleep(0.01)
 
@@ -64,7 +65,7 @@ async def _pair(folder: Path, failpoints: str = "") -> AsyncIterator[Pair]:
         parts: dict[str, Any] = {
             "northbound": central.nb,
             "store": f"etcd:{etcd.endpoint}",
-            "options": {"etcd-term-s": "2"},
+            "options": {"etcd-term-s": "5"},
         }
         environment = {"OVNK_FAILPOINTS": failpoints} if failpoints else None
         first = ServerProcess(folder, "first", **parts, environment=environment)
@@ -87,7 +88,7 @@ async def _pair(folder: Path, failpoints: str = "") -> AsyncIterator[Pair]:
                 server.daemon.stop()
 
 
-async def _until_writer(client: Client, holder: str, timeout_s: float = 20.0) -> int:
+async def _until_writer(client: Client, holder: str, timeout_s: float = 60.0) -> int:
     """Until ``holder`` has the turn -> its epoch."""
     async with asyncio.timeout(timeout_s):
         while True:
@@ -140,7 +141,7 @@ async def test_a_writer_that_slept_past_its_lease_cannot_write(folder: Path) -> 
     ):
         await one.apply_and_wait(NODE)
         pushing = asyncio.create_task(_push(one))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not pair.first.daemon.is_stopped:
                 await asyncio.sleep(0.01)
         before = await _until_writer(two, "second")
@@ -169,7 +170,7 @@ async def test_a_writer_that_slept_past_its_lease_cannot_write(folder: Path) -> 
 
 
 async def _push(client: Client) -> None:
-    for number in range(20):
+    for number in itertools.count():
         await client.apply(_pod(f"x{number}"))
         await asyncio.sleep(0.05)
 
@@ -214,7 +215,7 @@ async def test_an_etcd_that_falls_silent_ends_nobody(folder: Path) -> None:
         assert not (await one.status()).writer.is_self
         assert (await two.get("Pod", "a", namespace="shop")).pod.status.pod_ip, "what is kept is answered"
         pair.etcd.resume()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (await one.status()).writer.epoch:
                 await asyncio.sleep(0.05)
         # What was sent when etcd fell silent may be carried out now: nobody said that it was not.

@@ -306,3 +306,34 @@ def test_a_change_of_selectors_moves_nothing() -> None:
     world.put(changed)
     assert world.on() == {"101": "1"}
     assert not world.cluster.leaving
+
+
+def test_what_nobody_returns_to_is_placed_together_with_the_rest() -> None:
+    """``b`` may have .200 once ``a`` finds no node for it any more, and then needs node1 for that, not for .21."""
+
+    def on_link(number: int, prefix: int) -> Manifest:
+        made = node(number)
+        made["metadata"]["annotations"] = {
+            "k8s.ovn.org/node-primary-ifaddr": f'{{"ipv4":"192.168.126.{number}/{prefix}"}}'
+        }
+        return made
+
+    narrow = on_link(20, 28)
+    first, second = "192.168.126.200", "192.168.126.201"
+    either = "192.168.126.21"
+    world = World(
+        on_link(1, 24),
+        narrow,
+        egress_ip("a", first, second, created="2026-01-02T00:00:00Z"),
+    )
+    world.put(egress_ip("b", either, first, created="2026-01-01T00:00:00Z"))
+    assert world.on("a") == {"200": "1", "201": "Capacity"} and world.on("b") == {"21": "20", "200": "Conflict"}
+    world.report(1, LOST)
+    world.report(20, LOST)
+    world.report(1, NodeHealth())
+    world.report(20, NodeHealth())
+    world.put(egress_ip("c", "192.168.126.22"))
+    assert world.on("a")["201"] == "1" and world.on("c") == {"22": "20"}
+    world.program()
+    assert world.on("a") == {"200": "Conflict", "201": "1"}
+    assert world.on("b") == {"21": "20", "200": "1"}
