@@ -29,6 +29,7 @@ from ovnk_core.model.tables import (
 )
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.topology.place import SETTINGS, uplink_mtu
+from ovnk_core.topology.platform import platform_of
 
 NETWORK_KINDS = ("Network", "NetworkOperator")
 
@@ -62,11 +63,11 @@ def _unfit(engine: Engine, put: tuple[Item, ...]) -> dict[ObjectRef, tuple[Objec
     rows = engine.rows
     blamed = told.get("NetworkOperator") or told["Infrastructure"]
     operator = blamed.value if isinstance(blamed.value, NetworkOperator) else rows(NETWORK_OPERATOR).get(CLUSTER)
-    platform = told["Infrastructure"].value if "Infrastructure" in told else rows(INFRASTRUCTURE).get(CLUSTER)
+    stated = told["Infrastructure"].value if "Infrastructure" in told else rows(INFRASTRUCTURE).get(CLUSTER)
     if operator is None:
         return {}
-    word = (platform.platform if isinstance(platform, Infrastructure) else "") or rows(SETTINGS)[CLUSTER].platform
-    errors = installation_errors(operator, rows(INSTALL_DECISION).get(CLUSTER), platform=word, source=blamed.source)
+    platform = platform_of(rows(SETTINGS)[CLUSTER], stated if isinstance(stated, Infrastructure) else None)
+    errors = installation_errors(operator, rows(INSTALL_DECISION).get(CLUSTER), platform=platform, source=blamed.source)
     return {blamed.ref: errors} if errors else {}
 
 
@@ -105,7 +106,7 @@ def _contradictions(engine: Engine, touched: list[Item]) -> dict[ObjectRef, tupl
         for path, reason in conflicts:
             item = _stating(path, touched)
             error = LimitError(
-                reason, kind="Network", name="cluster", path=path_text(path), source=item.source.at(*path)
+                reason, kind=item.ref.kind, name=item.ref.name, path=path_text(path), source=item.source.at(*path)
             )
             found[item.ref] = (*found.get(item.ref, ()), error)
         touched = [item for item in touched if item.ref not in found]

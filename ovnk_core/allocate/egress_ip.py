@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from ovnk_core.allocate.balance import balanced
-from ovnk_core.allocate.egress_node import SUPPORTED_PLATFORMS, EgressNode
+from ovnk_core.allocate.egress_node import ASSUMED, SUPPORTED_PLATFORMS, EgressNode
 from ovnk_core.model.cluster import ClusterNetwork
 from ovnk_core.model.egress_ip import (
     OF_NODE,
@@ -179,10 +179,14 @@ class EgressIPAllocator:
         for key in present:
             self._keep(key, tuple(each for each in self._assignments(key) if self._may_stay(objects, key, each)))
         fresh = self._place(objects, present)
-        if self._returning:
-            # Whose address has left its node comes first; what finds no node then is anybody's.
-            self._returning.clear()
-            fresh += self._place(objects, present)
+        while lost := self._returning - {(key, address) for key, address, _ in fresh}:
+            # Whose address has left its node comes first; what finds no node then is anybody's. All is placed anew,
+            # since an object that may have one more may need other nodes for the rest.
+            self._returning -= lost
+            for key, address, _ in fresh:
+                self._put(key, address, None)
+            fresh = self._place(objects, present)
+        self._returning.clear()
         for (key, address), node in self._evened(fresh).items() if evens else ():
             self._put(key, address, node)
         for key in present:
@@ -298,7 +302,8 @@ class EgressIPAllocator:
         if not nodes:
             return "NoNode", "no node is labelled k8s.ovn.org/egress-assignable, Ready, reachable and not drained"
         if not any(node.takes(address) for node in nodes):
-            return "Subnet", "lies in the primary subnet of no node that could hold it"
+            doubt = f"; some are {ASSUMED}" if any(address.family in node.assumed for node in nodes) else ""
+            return "Subnet", f"lies in the primary subnet of no node that could hold it{doubt}"
         return "Capacity", "every node that could hold it holds another address of this EgressIP"
 
     # ------------------------------------------------------------------ books
@@ -310,11 +315,12 @@ class EgressIPAllocator:
         leaving = tuple(sorted(gone, key=lambda each: (each.address, each.node)))
         self._record(key, EgressIPDecision(assignments=kept, leaving=leaving))
 
-    def _put(self, key: Key, address: Address, node: str) -> None:
-        """Place an address; where it was placed a moment ago nobody has seen it."""
+    def _put(self, key: Key, address: Address, node: str | None) -> None:
+        """Place an address, or (None) take it back; where it was placed a moment ago nobody has seen it."""
         decision = self.decisions[key]
-        others = tuple(each for each in decision.assignments if each.address != address)
-        self._record(key, replace(decision, assignments=(*others, EgressAssignment(address=address, node=node))))
+        found = tuple(each for each in decision.assignments if each.address != address)
+        found += () if node is None else (EgressAssignment(address=address, node=node),)
+        self._record(key, replace(decision, assignments=found))
 
     def _record(self, key: Key, decision: EgressIPDecision) -> None:
         """Put a decision in force; one that says nothing of nobody is dropped."""

@@ -38,6 +38,7 @@ from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS
+from ovnk_core.topology.platform import platform_of
 
 Edits = dict[Table[Any, Any], dict[NamespacedName, Any]]
 """By table and key; a value of None deletes."""
@@ -155,13 +156,12 @@ class Settling:
         assert self._allocator is not None and self._network is not None
         nodes, health, objects = (after(self._engine, edits, table) for table in (NODE, NODE_HEALTH, EGRESS_IP))
         settings = self._engine.rows(SETTINGS)[CLUSTER]
-        infrastructure = after(self._engine, edits, INFRASTRUCTURE).get(CLUSTER)
         seen: dict[str, EgressNode | None] = {}
         for key in changed_nodes:
             is_there = key in nodes and self._allocator.has_place(key)
             found = egress_node(nodes[key], health.get(key, HEALTHY), self._network, settings) if key in nodes else None
-            seen[key.name] = found if found is None or is_there else replace(found, subnets=())
-        platform = (infrastructure.platform if infrastructure else "") or settings.platform
+            seen[key.name] = found if found is None or is_there else replace(found, subnets=(), assumed=())
+        platform = platform_of(settings, after(self._engine, edits, INFRASTRUCTURE).get(CLUSTER))
         allocator = self._allocator.egress_ips
         found_changes = allocator.settle(objects, changed, seen, platform)
         if wish.withdrawn:

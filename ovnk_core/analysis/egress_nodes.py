@@ -19,15 +19,16 @@ from ovnk_core.model.egress_ip import EgressIPDecision
 from ovnk_core.model.tables import (
     CLUSTER,
     EGRESS_IP_DECISION,
-    INFRASTRUCTURE,
     NODE,
     NODE_DECISION,
     NODE_HEALTH,
     cluster_key,
 )
+from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.place import SETTINGS
+from ovnk_core.topology.platform import platform_in_force
 
 Reason = Unfit | Literal["NotServed", "Platform"]
 
@@ -48,8 +49,7 @@ def egress_nodes(cluster: Cluster) -> list[EgressNodeReport]:
     rows = cluster.engine.rows
     decisions, health, settings = rows(NODE_DECISION), rows(NODE_HEALTH), rows(SETTINGS)[CLUSTER]
     loads = Counter(each.node for decision in rows(EGRESS_IP_DECISION).values() for each in decision.assignments)
-    infrastructure = rows(INFRASTRUCTURE).get(CLUSTER)
-    platform = (infrastructure.platform if infrastructure else "") or settings.platform
+    platform = platform_in_force(cluster.engine)
     found: list[EgressNodeReport] = []
     for key, node in sorted(rows(NODE).items()):
         heard = health.get(key, HEALTHY)
@@ -76,8 +76,29 @@ def drained(cluster: Cluster, name: str) -> Mapping[NamespacedName, EgressIPDeci
 
     Cost: a copy of the cluster.
     """
+    return _decided(cluster, name, is_drained=True)
+
+
+def displaced(cluster: Cluster, name: str) -> list[tuple[NamespacedName, Address]]:
+    """Addresses on no node that would be on a drained one if it were taken back. ``cluster`` stays as it is.
+
+    Cost: a copy of the cluster.
+    """
+    placed = {
+        (key, each.address)
+        for key, one in _decided(cluster, name, is_drained=False).items()
+        for each in one.assignments
+        if each.node == name
+    }
+    nowhere = (
+        (key, each.address) for key, one in cluster.engine.rows(EGRESS_IP_DECISION).items() for each in one.unassigned
+    )
+    return sorted(placed.intersection(nowhere))
+
+
+def _decided(cluster: Cluster, name: str, *, is_drained: bool) -> Mapping[NamespacedName, EgressIPDecision]:
     twin, key = cluster.copy(), cluster_key(name)
     twin.is_deciding = True
-    twin.report({name: replace(twin.engine.rows(NODE_HEALTH).get(key, HEALTHY), is_drained=True)})
+    twin.report({name: replace(twin.engine.rows(NODE_HEALTH).get(key, HEALTHY), is_drained=is_drained)})
     twin.withdrawn(twin.leaving)
     return twin.engine.rows(EGRESS_IP_DECISION)

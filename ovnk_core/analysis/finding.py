@@ -110,8 +110,13 @@ CODES: dict[str, Code] = {
     ),
     "egressip-overlap": Code(
         severity="warning",
-        title="Pods are selected by an older EgressIP, too, which is the one that counts",
+        title="Pods are selected by another EgressIP, too, which is the one that counts",
         advice="Keep the selectors of EgressIPs apart.",
+    ),
+    "egressip-unassigned": Code(
+        severity="warning",
+        title="No node holds an address of an EgressIP",
+        advice="Do what the reason says: label a node, or choose an address of a labelled node's primary subnet.",
     ),
     "router-platform": Code(
         severity="error",
@@ -170,7 +175,7 @@ CODES: dict[str, Code] = {
     ),
     "router-service": Code(
         severity="error",
-        title="A Service beside egress routers selects no pod",
+        title="A Service selects no pod, beside an egress router that no Service selects",
         advice="Give the router pod the labels that the Service selects (15.12.3).",
     ),
 }

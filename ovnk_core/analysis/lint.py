@@ -26,7 +26,8 @@ from ovnk_core.model.tables import (
     cluster_key,
 )
 from ovnk_core.terms.name import ObjectRef
-from ovnk_core.topology.place import POD_MTU, SETTINGS, assumptions, not_hosts, other_subnets, uplink_mtu
+from ovnk_core.topology.place import POD_MTU, assumptions, not_hosts, other_subnets, uplink_mtu
+from ovnk_core.topology.platform import is_known, platform_in_force
 
 SHOWN = 3
 
@@ -48,8 +49,11 @@ def lint(cluster: Cluster) -> tuple[str, ...]:
 
 def _configuration(cluster: Cluster) -> Iterator[str]:
     rows = cluster.engine.rows
-    if rows(INFRASTRUCTURE).get(CLUSTER) is None and not rows(SETTINGS)[CLUSTER].platform:
+    platform = platform_in_force(cluster.engine)
+    if not platform and rows(INFRASTRUCTURE).get(CLUSTER) is None:
         yield "no Infrastructure object: the platform is taken to be bare metal (--platform)"
+    if not is_known(platform):
+        yield f"platform {platform} is not known: no egress IP is assigned, and egress routers may not work"
     if rows(NETWORK).get(CLUSTER) is None and rows(NETWORK_OPERATOR).get(CLUSTER) is None:
         entries = ", ".join(f"{entry.cidr} hostPrefix {entry.host_prefix_bits}" for entry in cluster.network.entries)
         services = ", ".join(map(str, cluster.network.service))
@@ -61,8 +65,7 @@ def _hybrid(cluster: Cluster) -> Iterator[str]:
     hybrid, rows = cluster.network.hybrid, cluster.engine.rows
     if hybrid is None or not hybrid.has_custom_port:
         return
-    platform = rows(INFRASTRUCTURE).get(CLUSTER)
-    if not (platform and platform.platform) and not rows(SETTINGS)[CLUSTER].platform:
+    if not platform_in_force(cluster.engine):
         yield f"the custom hybridOverlayVXLANPort {hybrid.vxlan_port} is for vSphere only, and no platform is stated"
     old = [key.name for key, node in sorted(rows(NODE).items()) if node.is_windows and node.is_windows_2019]
     if old:

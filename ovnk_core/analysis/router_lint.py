@@ -5,6 +5,7 @@ Deployments are not read: that one has several replicas shows in its pods (15.11
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from ovnk_core.analysis.finding import Finding, Severity, found_in
@@ -15,11 +16,11 @@ from ovnk_core.features.egress_router.rules import ROUTER_PLAN
 from ovnk_core.features.services.endpoints import SERVICE_BACKEND
 from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.pod import Pod
+from ovnk_core.model.service import Service
 from ovnk_core.model.tables import (
     CLUSTER,
     EGRESS_FIREWALL,
     EGRESS_IP,
-    INFRASTRUCTURE,
     NETWORK_ATTACHMENT,
     NODE,
     POD,
@@ -28,7 +29,8 @@ from ovnk_core.model.tables import (
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.terms.port import Protocol, Transport
-from ovnk_core.topology.place import SETTINGS, host_addresses
+from ovnk_core.topology.place import host_addresses
+from ovnk_core.topology.platform import platform_in_force
 
 _DEFINITION = "NetworkAttachmentDefinition"
 Told = tuple[str, str]
@@ -37,12 +39,6 @@ _PROTOCOLS: dict[Transport, Protocol] = {"TCP": "tcp", "UDP": "udp", "SCTP": "sc
 MANY = 8
 """Routers on one node that we call many. The manual gives no number: the limit is how many MAC addresses the node's
 interface filters in hardware (15.11.1)."""
-
-
-def platform_of(cluster: Cluster) -> str:
-    """The platform type that is in force; empty for none stated."""
-    declared = cluster.engine.rows(INFRASTRUCTURE).get(CLUSTER)
-    return cluster.engine.rows(SETTINGS)[CLUSTER].platform or (declared.platform if declared is not None else "")
 
 
 def router_warnings(cluster: Cluster) -> dict[NamespacedName, tuple[str, ...]]:
@@ -76,7 +72,7 @@ def router_remarks(cluster: Cluster, refs: Iterable[ObjectRef]) -> Iterator[tupl
 
 def _of_platform(cluster: Cluster) -> str:
     """Why the platform does not carry egress routers, or may not; an empty text where it does."""
-    platform = platform_of(cluster)
+    platform = platform_in_force(cluster.engine)
     if support(platform) == "supported":
         return ""
     doubt = "is not compatible" if support(platform) == "unsupported" else "may not be compatible"
@@ -89,7 +85,7 @@ def _judged(cluster: Cluster) -> dict[NamespacedName, tuple[Told, ...]]:
     users: dict[Address, list[NamespacedName]] = {}
     for key, plan in sorted(plans.items()):
         users.setdefault(plan.router.address.address, []).append(key)
-    taken = _taken(cluster)
+    taken, unserved = _taken(cluster), _unserved(cluster)
     found: dict[NamespacedName, tuple[Told, ...]] = {}
     for key, plan in sorted(plans.items()):
         address = plan.router.address.address
@@ -98,7 +94,8 @@ def _judged(cluster: Cluster) -> dict[NamespacedName, tuple[Told, ...]]:
         if others:
             text = f"{address} is used by {', '.join(map(str, others))}, too: only one pod can use an egress source"
             told.append(("router-address", f"{text} address at any time (15.11.1.4)"))
-        found[key] = (*told, *_of_destinations(cluster, plan), *_of_pod(cluster, plan, pods[key]))
+        of_pod = _of_pod(cluster, plan, pods[key], is_served=key not in unserved)
+        found[key] = (*told, *_of_destinations(cluster, plan), *of_pod)
     return found
 
 
@@ -127,15 +124,13 @@ def _of_destinations(cluster: Cluster, plan: RouterPlan) -> Iterator[Told]:
             yield "router-destination", f"destination {address} {text}"
 
 
-def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod) -> Iterator[Told]:
+def _of_pod(cluster: Cluster, plan: RouterPlan, pod: Pod, *, is_served: bool) -> Iterator[Told]:
     rows = cluster.engine.rows
     router = rows(NETWORK_ATTACHMENT).get
     networks = [router(NamespacedName(each.namespace, each.network)) for each in pod.attachments]
     if sum(each is not None and each.router is not None for each in networks) > 1:
         yield "router-several", f"names several egress routers: its one default route is that of {plan.network}"
-    labels = dict(pod.labels)
-    services = [each for key, each in rows(SERVICE).items() if key.namespace == pod.namespace and each.selector]
-    if not any(all(labels.get(name) == value for name, value in each.selector) for each in services):
+    if not is_served:
         yield "router-unserved", "no Service selects it: clients would have to know its address (15.12.3)"
     if NamespacedName(pod.namespace, FIREWALL_NAME) in rows(EGRESS_FIREWALL):
         text = f"the egress firewall of {pod.namespace} does not see what it sends: that leaves past OVN"
@@ -148,12 +143,11 @@ def router_findings(cluster: Cluster) -> Iterator[Finding]:
     plans = rows(ROUTER_PLAN)
     if plans and (text := _of_platform(cluster)):
         ref = ObjectRef("Infrastructure", "", CLUSTER.name)
-        severity: Severity = "error" if support(platform_of(cluster)) == "unsupported" else "warning"
+        severity: Severity = "error" if support(platform_in_force(cluster.engine)) == "unsupported" else "warning"
         yield found_in(cluster.sources, ref, "router-platform", text, severity=severity)
-    nodes = [plan.node for plan in plans.values()]
-    for node in sorted(set(nodes)):
-        if nodes.count(node) >= MANY:
-            text = f"{nodes.count(node)} egress routers, each with a MAC address of its own"
+    for node, count in sorted(Counter(plan.node for plan in plans.values()).items()):
+        if count >= MANY:
+            text = f"{count} egress routers, each with a MAC address of its own"
             text += ", can exceed what its interface filters in hardware (15.11.1)"
             yield found_in(cluster.sources, ObjectRef("Node", "", node), "router-crowded", text)
     judged = _judged(cluster)
@@ -202,27 +196,37 @@ def _backed(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
                     yield key, "router-port", f"{text}: no destination takes them"
 
 
-def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
-    """Services next to a router pod that select no pod: the example of 15.12.3 as it is printed."""
+def _unserved(cluster: Cluster) -> dict[NamespacedName, Pod]:
+    """Router pods that no Service selects."""
     rows = cluster.engine.rows
-    routers: dict[str, list[NamespacedName]] = {}
-    for key in sorted(rows(ROUTER_PLAN)):
-        routers.setdefault(key.namespace, []).append(key)
-    if not routers:
-        return
-    labels: dict[str, list[dict[str, str]]] = {}
-    for key, pod in rows(POD).items():
+    plans, pods = rows(ROUTER_PLAN), rows(POD)
+    services: dict[str, list[Service]] = {key.namespace: [] for key in plans}
+    for key, service in rows(SERVICE).items() if plans else ():
+        if key.namespace in services:
+            services[key.namespace].append(service)
+    found = ((key, pods[key]) for key in plans)
+    return {key: pod for key, pod in found if not any(each.picks(pod.labels) for each in services[key.namespace])}
+
+
+def _services(cluster: Cluster) -> Iterator[tuple[NamespacedName, str, str]]:
+    """Services that select no pod, next to a router pod that no Service selects and that may be meant: the example of
+    15.12.3 as it is printed. One that has labels, and none with a key or a value of the selector, is not meant."""
+    rows = cluster.engine.rows
+    routers: dict[str, list[Pod]] = {}
+    for key, pod in sorted(_unserved(cluster).items()):
+        routers.setdefault(key.namespace, []).append(pod)
+    others: dict[str, list[Pod]] = {}
+    for key, pod in rows(POD).items() if routers else ():
         if key.namespace in routers and not pod.is_completed:
-            labels.setdefault(key.namespace, []).append(dict(pod.labels))
-    for key, service in sorted(rows(SERVICE).items()):
-        picked = (each for each in labels.get(key.namespace, ()) if service.selector)
-        if key.namespace not in routers or not service.selector:
+            others.setdefault(key.namespace, []).append(pod)
+    for key, service in sorted(rows(SERVICE).items() if routers else ()):
+        words = {word for label in service.selector for word in label}
+        if not words or any(service.picks(each.labels) for each in others.get(key.namespace, ())):
             continue
-        if not any(all(each.get(name) == value for name, value in service.selector) for each in picked):
+        near = routers.get(key.namespace, ())
+        meant = [each for each in near if not each.labels or words & {word for label in each.labels for word in label}]
+        if meant:
             wanted = ",".join(f"{name}={value}" for name, value in service.selector)
-            pods = ", ".join(map(str, routers[key.namespace]))
-            yield (
-                key,
-                "router-service",
-                f"selects no pod: router pod {pods} next to it does not have the labels {wanted}",
-            )
+            pods = ", ".join(str(each.key) for each in meant)
+            text = f"router pod {pods}, which no Service selects, does not have the labels {wanted}"
+            yield key, "router-service", f"selects no pod: {text}"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ovnk_core.features.egress_ip.rules import rank, selection
+from ovnk_core.features.egress_ip.rules import selection
+from ovnk_core.features.egress_ip.verdict import precedence
 from ovnk_core.indexes.endpoint import Endpoint
 from ovnk_core.indexes.selection import SELECTED
 from ovnk_core.model.egress_ip import EgressIP
-from ovnk_core.model.tables import EGRESS_IP
+from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION
 from ovnk_core.terms.address import Family
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.struct import Value
@@ -59,7 +60,10 @@ class _Sources:
         self._scene = scene
         self._items: dict[NamespacedName, str] = {}
         engine = scene.cluster.engine
-        items: list[EgressIP] = sorted(engine.rows(EGRESS_IP).values(), key=rank)
+        decided = engine.rows(EGRESS_IP_DECISION)
+        items: list[EgressIP] = sorted(
+            engine.rows(EGRESS_IP).values(), key=lambda each: precedence(each, decided.get(each.key))
+        )
         for item in items:
             for pod in engine.members(SELECTED, selection(item)):
                 self._items.setdefault(pod, item.name)

@@ -148,9 +148,11 @@ class ServiceCells:
         """What becomes of a connection that is sent to an endpoint which is no pod."""
         door, address = choice.door, pod.address(target.address.family)
         assert address is not None, "the pod has an address of the Service's family"
+        source = self._scene.end_of_address(address, pod.node)
         meeting = Meeting(
             door=door,
-            source=self._scene.end_of_address(address, pod.node),
+            asker=source,
+            source=source,
             side="switch",
             place=self._scene.places[pod.node],
             balanced=Balanced(targets=(target,), keeps_source=False, text=""),

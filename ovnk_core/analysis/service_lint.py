@@ -40,14 +40,10 @@ def service_remarks(cluster: Cluster) -> Iterator[str]:
 
 
 def _missing(service: Service, pods: list[Pod]) -> str:
-    count = sum(_picks(service.selector, dict(pod.labels)) for pod in pods) if service.selector else 0
+    count = sum(service.picks(pod.labels) for pod in pods)
     if not count:
         return ""
     return f"its selector matches {count} pod{'s' * (count > 1)}, but it has no EndpointSlice: is the input complete?"
-
-
-def _picks(selector: tuple[tuple[str, str], ...], labels: Mapping[str, str]) -> bool:
-    return all(labels.get(name) == value for name, value in selector)
 
 
 class Stated(NamedTuple):

@@ -7,6 +7,7 @@ the folder 0700; whatever others may read is refused, as a key that was readable
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -66,7 +67,7 @@ class Folder:
             raise KeepingError(f"{self.path}: {error.strerror}") from error
 
     def read(self, name: str, *, is_secret: bool) -> bytes:
-        """A file. A secret that others may read is refused."""
+        """A file, no symbolic link. A secret that others may read is refused."""
         path = self.path / name
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -75,7 +76,9 @@ class Folder:
                     _private(path, os.fstat(file.fileno()), "0600")
                 content = file.read(MAX_BYTES + 1)
         except OSError as error:
-            raise KeepingError(f"{path}: {error.strerror}") from error
+            is_link = error.errno == errno.ELOOP
+            why = "is a symbolic link, which may lead out of the folder" if is_link else error.strerror
+            raise KeepingError(f"{path}: {why}") from error
         if len(content) > MAX_BYTES:
             raise KeepingError(f"{path}: is larger than {MAX_BYTES >> 20} MiB")
         return content

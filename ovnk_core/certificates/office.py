@@ -36,8 +36,8 @@ ICV_BYTES, KEY_BITS, MODE = 16, 256, "Transport"
 """15.4.2."""
 
 State = Literal["valid", "signing", "due", "expired", "not yet valid", "untrusted", "other chassis"]
-"""``signing``: of the valid authorities the one that signs. ``untrusted``: no authority of the folder signed it.
-``other chassis``: its node has another id now."""
+"""``signing``: of the valid authorities the one that signs. ``due``: it is time for the next one, of an authority also
+while it signs. ``untrusted``: no authority of the folder signed it. ``other chassis``: its node has another id now."""
 
 
 class Standing(Value, frozen=True, kw_only=True):
@@ -55,8 +55,8 @@ class Standing(Value, frozen=True, kw_only=True):
     is_signing: bool = False
 
 
-USABLE: frozenset[State] = frozenset(("valid", "due"))
-"""States of a node's certificate that its peers accept."""
+USABLE: frozenset[State] = frozenset(("valid", "signing", "due"))
+"""States of a certificate that nodes accept."""
 
 
 class Issued(Value, frozen=True, kw_only=True):
@@ -79,10 +79,7 @@ class Office:
 
     def bundle(self, now: datetime) -> bytes:
         """Certificates of every authority that nodes are to trust, in PEM. Raises NotFound while there is none."""
-        authorities, chosen = self._planned(now)
-        if not chosen.trusted:
-            raise NotFound("there is no valid authority; make one")
-        return b"".join(authorities[index].certificate_pem for index in chosen.trusted)
+        return _bundle(*self._planned(now))
 
     def rotate(self, now: datetime, *, only_if_due: bool = False) -> tuple[Standing, ...]:
         """Make the next authority; with ``only_if_due`` the first, or a valid one's successor in its time. Those that
@@ -92,41 +89,43 @@ class Office:
         where there are authorities and none is valid, because nodes would not trust what a new one signs.
         """
         with self._folder.locked():
-            authorities, chosen = self._planned(now)
-            if only_if_due and authorities and chosen.signing is None:
-                raise _lapsed(authorities[-1], now)
-            if chosen.needs_authority or not only_if_due:
-                if chosen.signing is not None and chosen.signing < len(authorities) - 1:
-                    start = authorities[-1].certificate.not_valid_before_utc + OVERLAP
-                    text = "an authority that was made before is not signing yet"
-                    raise TransitionError(f"{text}: it does from {start:%Y-%m-%dT%H:%M:%SZ} on", kind="Certificate")
-                made = make_authority(now)
-                name = f"{_AUTHORITY}{made.certificate.serial_number:x}.pem"
-                self._folder.write(name, made.certificate_pem + made.key_pem)
-                self._told(_of_authority(made.certificate, now, is_signing=chosen.signing is None))
-        return self.authorities(now)
+            authorities, chosen = self._renewed(now, only_if_due=only_if_due)
+        return _standings(authorities, chosen, now)
 
     def sign(self, request: Request, chassis: str | None, now: datetime) -> Issued:
         """Sign what a node asks for; renews the authority in its time. Raises as ``signing.sign`` and ``rotate``."""
         # What is refused makes no authority either.
         checked(request, chassis)
-        self.rotate(now, only_if_due=True)
         with self._folder.locked():
-            authorities, chosen = self._planned(now)
+            authorities, chosen = self._renewed(now, only_if_due=True)
             assert chosen.signing is not None
             made = sign(authorities[chosen.signing], request, chassis, now)
             content = made.public_bytes(PEM)
             self._folder.write(f"{_NODE}{request.node}.crt", content, mode=0o644)
-        return Issued(certificate=content, bundle=self.bundle(now), standing=_of_node(request.node, made, now))
+        bundle = _bundle(authorities, chosen)
+        return Issued(certificate=content, bundle=bundle, standing=_of_node(request.node, made, now))
+
+    def _renewed(self, now: datetime, *, only_if_due: bool) -> tuple[tuple[Authority, ...], Plan]:
+        """As ``rotate``, under the folder's lock: the authorities after that, and what is to be done with them."""
+        authorities, chosen = self._planned(now)
+        if only_if_due and authorities and chosen.signing is None:
+            raise _lapsed(authorities[-1], now)
+        if only_if_due and not chosen.needs_authority:
+            return authorities, chosen
+        if chosen.signing is not None and chosen.signing < len(authorities) - 1:
+            start = authorities[-1].certificate.not_valid_before_utc + OVERLAP
+            text = "an authority that was made before is not signing yet"
+            raise TransitionError(f"{text}: it does from {start:%Y-%m-%dT%H:%M:%SZ} on", kind="Certificate")
+        made = make_authority(now)
+        name = f"{_AUTHORITY}{made.certificate.serial_number:x}.pem"
+        self._folder.write(name, made.certificate_pem + made.key_pem)
+        self._told(_of_authority(made.certificate, now, is_signing=chosen.signing is None))
+        authorities = _by_age((*authorities, made))
+        return authorities, plan([each.certificate for each in authorities], now)
 
     def authorities(self, now: datetime, *, is_every: bool = False) -> tuple[Standing, ...]:
         """The authorities that are trusted ``now``, or all of the folder, the newest last."""
-        authorities, chosen = self._planned(now)
-        return tuple(
-            _of_authority(each.certificate, now, is_signing=index == chosen.signing)
-            for index, each in enumerate(authorities)
-            if is_every or index in chosen.trusted
-        )
+        return _standings(*self._planned(now), now, is_every=is_every)
 
     def nodes(self, now: datetime, chassis: Mapping[str, str] | None = None) -> Mapping[str, Standing]:
         """The newest certificate of each node that was signed for, by node. ``chassis``: ids of known nodes."""
@@ -161,12 +160,35 @@ class Office:
                     found.append(read_authority(content, content, str(self._folder.path / name)))
                 except SchemaError as error:
                     raise KeepingError(str(error)) from None
-        return tuple(sorted(found, key=lambda each: each.certificate.not_valid_before_utc))
+        return _by_age(found)
 
 
 def missing(known: Iterable[str], nodes: Mapping[str, Standing]) -> list[str]:
     """Of known nodes those without a certificate that others accept, by name."""
     return sorted(node for node in known if node not in nodes or nodes[node].state not in USABLE)
+
+
+def _by_age(authorities: Iterable[Authority]) -> tuple[Authority, ...]:
+    return tuple(sorted(authorities, key=lambda each: each.certificate.not_valid_before_utc))
+
+
+def _bundle(authorities: tuple[Authority, ...], chosen: Plan) -> bytes:
+    if not chosen.trusted:
+        raise NotFound("there is no valid authority; make one")
+    return b"".join(authorities[index].certificate_pem for index in chosen.trusted)
+
+
+def _standings(
+    authorities: tuple[Authority, ...], chosen: Plan, now: datetime, *, is_every: bool = False
+) -> tuple[Standing, ...]:
+    """Of the authorities that are trusted, or of all, the newest last."""
+    due = max(chosen.trusted) if chosen.trusted and chosen.needs_authority else None
+    told = {
+        index: _of_authority(each.certificate, now, is_signing=index == chosen.signing)
+        for index, each in enumerate(authorities)
+        if is_every or index in chosen.trusted
+    }
+    return tuple(replace(each, state="due") if index == due else each for index, each in told.items())
 
 
 def _lapsed(newest: Authority, now: datetime) -> TransitionError:

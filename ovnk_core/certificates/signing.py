@@ -1,8 +1,8 @@
 """What a node asks for, and whether it gets it: a certificate for the chassis of a known node, and for nothing else.
 
-A request names its chassis twice: as common name and as its only subject alternative name (DNS). Nothing of the
-request goes into the certificate but its key: usages and lifetime are ours. Source: 15.4.3, and the request that
-OVN-Kubernetes' operator makes on each node (docs/sources.md).
+A request names its chassis twice: as common name and as its only subject alternative name (DNS). What else its subject
+says does not matter: nothing of the request goes into the certificate but its key; name, usages and lifetime are ours.
+Source: 15.4.3, and the request that OVN-Kubernetes' operator makes on each node (docs/sources.md).
 """
 
 from __future__ import annotations
@@ -46,10 +46,12 @@ def make_request(chassis: str, key: rsa.RSAPrivateKey) -> bytes:
 
 
 def checked(request: Request, chassis: str | None) -> x509.CertificateSigningRequest:
-    """The request, if it may be signed. ``chassis``: id of the node's, None for an unknown node.
+    """The request, if it may be signed. ``chassis``: id of the node's, None for an unknown node, empty for Windows.
 
     Raises SchemaError for what cannot be read, or asks for what is not the node's.
     """
+    if chassis == "":
+        raise _refusal(request, "node", "is a Windows node: its tunnels have no IPsec", request.node)
     if chassis is None:
         raise _refusal(request, "node", "no such node: certificates are for known nodes only", request.node)
     if request.signer != SIGNER:
@@ -60,19 +62,21 @@ def checked(request: Request, chassis: str | None) -> x509.CertificateSigningReq
         raise _refusal(request, "request", f"is larger than {MAX_REQUEST_BYTES:,} bytes")
     try:
         found = x509.load_pem_x509_csr(request.pem)
-        is_signed, names = found.is_signature_valid, _names(found)
+        # A signature with a broken hash is not looked at.
+        why, names = _weakness(found), _names(found)
+        is_signed = bool(why) or found.is_signature_valid
     except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         raise _refusal(request, "request", "is no signing request (PKCS#10) in PEM") from None
+    if why:
+        raise _refusal(request, "request", why, _strength(found), fix="make a new key and a request with it")
     if not is_signed:
         raise _refusal(request, "request", "is not signed with its own key")
-    if len(found.subject) != 1 or common_name(found.subject) != chassis:
-        reason = f"its subject must be the common name {chassis}, the node's chassis id"
+    if common_name(found.subject) != chassis:
+        reason = f"its common name must be {chassis}, the node's chassis id"
         raise _refusal(request, "request", reason, found.subject.rfc4514_string() or "nothing", fix=_AGAIN)
     if names != [chassis]:
         reason = f"its only subject alternative name must be the DNS name {chassis}"
         raise _refusal(request, "request", reason, ", ".join(names) or "none, or more than names", fix=_AGAIN)
-    if why := _weakness(found):
-        raise _refusal(request, "request", why, _strength(found), fix="make a new key and a request with it")
     return found
 
 
@@ -85,13 +89,12 @@ def sign(authority: Authority, request: Request, chassis: str | None, now: datet
     if not is_valid(authority.certificate, start):
         reason = f"the authority is valid until {authority.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ} only"
         raise TransitionError(reason, kind="Certificate", name=request.node, fix="rotate it")
-    assert chassis is not None
+    assert chassis
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, chassis)])
     usage = x509.KeyUsage(True, False, True, False, True, False, False, False, False)
     issuer = authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     return (
-        x509.CertificateBuilder(
-            authority.certificate.subject, found.subject, found.public_key(), x509.random_serial_number()
-        )
+        x509.CertificateBuilder(authority.certificate.subject, subject, found.public_key(), x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(min(start + NODE_LIFE, authority.certificate.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -109,13 +112,18 @@ _IPSEC_TUNNEL = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.6")
 
 
 def _names(found: x509.CertificateSigningRequest) -> list[str]:
-    """Its subject alternative names; one of another kind than DNS as an empty text. Other extensions are refused."""
-    if {each.oid for each in found.extensions} != {x509.SubjectAlternativeName.oid}:
-        return []
-    (extension,) = found.extensions
-    names = extension.value
-    assert isinstance(names, x509.SubjectAlternativeName)
-    return [each.value if isinstance(each, x509.DNSName) else "" for each in names]
+    """Its subject alternative names; one of another kind than DNS as an empty text. None where it asks for more than
+    openssl's section ``v3_req`` does (no authority, usages of the key)."""
+    names: list[str] = []
+    for each in found.extensions:
+        match each.value:
+            case x509.SubjectAlternativeName():
+                names += [name.value if isinstance(name, x509.DNSName) else "" for name in each.value]
+            case x509.BasicConstraints(ca=False) | x509.KeyUsage():
+                continue
+            case _:
+                return []
+    return names
 
 
 def _weakness(found: x509.CertificateSigningRequest) -> str:

@@ -58,8 +58,8 @@ def mtu_errors(
 def _error(operator: NetworkOperator, fault: Fault, source: SourceMap, *mentions: Mention) -> ObjectError:
     path, reason, value, fix = fault
     at = source.at(*path)
-    where, name = path_text(path), operator.name
-    return LimitError(reason, kind="Network", name=name, path=where, value=value, fix=fix, source=at, mentions=mentions)
+    kind, name, where = "NetworkOperator", operator.name, path_text(path)
+    return LimitError(reason, kind=kind, name=name, path=where, value=value, fix=fix, source=at, mentions=mentions)
 
 
 def _encrypted(operator: NetworkOperator, installed: InstallDecision | None) -> Iterator[Fault]:

@@ -91,6 +91,8 @@ def _configuration(outer: Report, text: str) -> tuple[str, EgressRouter | None]:
     for problem in document.problems:
         report.refuse(problem.path, problem.reason, fix=problem.fix)
     config = report.as_mapping(document.value, ())
+    if not isinstance(document.value, dict):
+        return "", None
     plugins = report.items(config, (), "plugins")
     kinds = [_plugin(report, entry, ("plugins", index)) for index, entry in enumerate(plugins)]
     if PLUGIN in kinds:
@@ -124,14 +126,13 @@ def _read_router(report: Report, config: Mapping[str, Any]) -> EgressRouter | No
     if level and level.lower() not in _LOG_LEVELS:
         report.refuse(("log_level",), f"must be one of {', '.join(_LOG_LEVELS)}", value=level)
     interface = _interface(report, config)
-    for key in ("podIP", "ipConfig"):
-        if config.get(key) is not None:
-            # The plug-in's documents describe both, its code reads neither, and the pod fails to start.
-            report.refuse(
-                (key,), "the plug-in takes its addresses from ip alone", fix="write a definition for each pod"
-            )
+    others = [key for key in ("podIP", "ipConfig") if config.get(key) is not None]
+    for key in others:
+        # The plug-in's documents describe both, its code reads neither, and the pod fails to start.
+        report.refuse((key,), "the plug-in takes its addresses from ip alone", fix="write a definition for each pod")
     if config.get("ip") is None:
-        report.refuse(("ip",), "missing")
+        if not others:
+            report.refuse(("ip",), "missing")
         return None
     return _router(report, report.mapping(config, (), "ip"), interface)
 
@@ -211,7 +212,11 @@ def _router(report: Report, raw: Mapping[str, Any], interface: _Interface) -> Eg
 def _address(report: Report, entries: list[Any], path: Path) -> InterfaceAddress | None:
     if len(entries) != 1:
         reason = "a single IP address in CIDR notation must be given (15.12.1)"
-        report.refuse(path, f"{reason}, not {len(entries)}" if entries else f"missing: {reason}")
+        if entries:
+            written = ", ".join(each for each in entries if isinstance(each, str))
+            report.refuse(path, f"{reason}, not {len(entries)}", value=written)
+        else:
+            report.refuse(path, f"missing: {reason}")
         return None
     found = report.interface(entries[0], (*path, 0))
     if found is None:

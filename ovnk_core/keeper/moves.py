@@ -61,6 +61,6 @@ def _of_node(before: object, after: object) -> Iterator[Move]:
         holds = "no egress IP until it is uncordoned" if after.is_drained else "egress IPs again"
         yield Move("Drained" if after.is_drained else "Uncordoned", f"may hold {holds}", "Normal")
     if after.is_reachable and not before.is_reachable:
-        yield Move("Reachable", "answers again", "Normal")
+        yield Move("Reachable", "is well, and answers again", "Normal")
     elif before.is_reachable and not after.is_reachable:
-        yield Move("Unreachable", "does not answer, so it may hold no egress IP", "Warning")
+        yield Move("Unreachable", "is not well, or does not answer, so it may hold no egress IP", "Warning")

@@ -66,6 +66,12 @@ class EgressIPDecision(Value, frozen=True, kw_only=True):
     unassigned: tuple[UnassignedAddress, ...] = ()
     leaving: tuple[EgressAssignment, ...] = ()
 
+    @property
+    def is_placed(self) -> bool:
+        """Whether an address is on a node, or on its way from one to the next: only then are the object's pods served
+        by it, and not by the next one that selects them."""
+        return bool(self.assignments or self.leaving)
+
 
 class NodeHealth(Value, frozen=True, kw_only=True, gc=False):
     """What was reported of a node beside its Ready condition, as a recorded decision: absent means that nothing was.

@@ -47,6 +47,12 @@ class Node(Declared, frozen=True, kw_only=True):
         return (OS_LABEL, "windows") in self.labels
 
     @property
+    def certified(self) -> str:
+        """The chassis that its certificate for IPsec is made out to; empty for a Windows node, whose tunnels have no
+        IPsec."""
+        return "" if self.is_windows else self.chassis or self.name
+
+    @property
     def is_windows_2019(self) -> bool:
         """Windows Server 2019 (build 17763), as its label or its kernel says."""
         return (BUILD_LABEL, BUILD_2019) in self.labels or f"{self.kernel}.".startswith(f"{BUILD_2019}.")

@@ -10,6 +10,7 @@ from typing import Literal
 
 from ovnk_core.model.object import Declared
 from ovnk_core.terms.address import Address, Family
+from ovnk_core.terms.label import Labels
 from ovnk_core.terms.port import Transport
 from ovnk_core.terms.struct import Value
 
@@ -57,6 +58,10 @@ class Service(Declared, frozen=True, kw_only=True):
     def is_served(self) -> bool:
         """Whether OVN balances it at all."""
         return self.type != "ExternalName" and not self.is_headless
+
+    def picks(self, labels: Labels) -> bool:
+        """Whether its selector matches a pod's labels. One without a selector picks nobody."""
+        return bool(self.selector) and all(each in labels for each in self.selector)
 
 
 class SlicePort(Value, frozen=True, kw_only=True, gc=False):

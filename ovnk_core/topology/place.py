@@ -157,13 +157,24 @@ def external_addresses(node: Node, settings: Settings) -> tuple[InterfaceAddress
     )
 
 
+def assumes_prefix(node: Node, address: Address) -> bool:
+    """Whether nothing says how long the link prefix of an uplink address is (``Settings.node_prefix_bits``)."""
+    is_stated = bool(node.gateway_addresses or node.primary)
+    return not is_stated and all(interface.address != address for interface in node.host_cidrs)
+
+
+def assumes_next_hops(node: Node) -> bool:
+    """Whether nothing says which routers the uplink has."""
+    return not (node.gateway_next_hops or node.gateway_addresses)
+
+
 def next_hops(node: Node, external: tuple[InterfaceAddress, ...]) -> tuple[Address, ...]:
     """The uplink's routers: as annotated, else the first host of each link that is not the node itself.
 
     An annotated gateway without next hops is legal (no default route); a plain node always gets one, because
     without a default route OVN drops everything outbound.
     """
-    if node.gateway_next_hops or node.gateway_addresses:
+    if not assumes_next_hops(node):
         families = {interface.family for interface in external}
         return tuple(hop for hop in node.gateway_next_hops if hop.family in families)
     return tuple(_first_other_host(interface) for interface in external)
@@ -215,9 +226,9 @@ def assumptions(node: Node) -> tuple[str, ...]:
         found.append("no k8s.ovn.org/node-chassis-id: the chassis is taken to be called like the node")
     if not node.has_gateway:
         return tuple(found)
-    if not node.gateway_addresses and not node.primary:
+    if any(assumes_prefix(node, address) for address in node.internal):
         found.append("no k8s.ovn.org/node-primary-ifaddr: the link prefix is assumed (--node-prefix)")
-    if not node.gateway_addresses and not node.gateway_next_hops:
+    if assumes_next_hops(node):
         found.append("no k8s.ovn.org/l3-gateway-config: next hop is taken to be the first host of the link")
     if not node.gateway_mac:
         found.append("no gateway MAC: derived from the node's address")

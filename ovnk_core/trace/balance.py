@@ -15,26 +15,41 @@ from msgspec.structs import replace
 from ovnk_core.features.services.endpoints import Target
 from ovnk_core.features.services.verdict import SHOWN, Balanced, Door, Side, judge
 from ovnk_core.model.cluster import MASQUERADE
-from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.struct import Value
 from ovnk_core.topology.gateway import MASQUERADE_HOST
 from ovnk_core.topology.place import NodePlace
 from ovnk_core.trace.egress import uplink
-from ovnk_core.trace.question import Answer, BackendAnswer, LoadBalancing, Question, RouterAnswer, Step, Verdict
+from ovnk_core.trace.question import (
+    Answer,
+    BackendAnswer,
+    LoadBalancing,
+    PathKind,
+    Question,
+    RouterAnswer,
+    Step,
+    Verdict,
+)
 from ovnk_core.trace.scene import End, Ends, Scene
 
 STAGE = "load-balancer"
 
 
 class Meeting(Value, frozen=True, kw_only=True):
-    """A packet from ``source`` at a ``door``, on the switch or the gateway of a node."""
+    """A packet at a ``door``, on the switch or the gateway of a node. ``asker``: who sent it; ``source``: as whom it
+    comes there."""
 
     door: Door
+    asker: End
     source: End
     side: Side
     place: NodePlace
     balanced: Balanced
+
+    @property
+    def is_of_host(self) -> bool:
+        """Whether a node asks its own gateway."""
+        return self.asker.kind == "node" and self.asker.node == self.place.name
 
 
 class Outcome(Value, frozen=True, kw_only=True):
@@ -52,7 +67,7 @@ def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...
         return ()
     if source.kind == "pod":
         place = scene.places[source.node]
-        found = _meeting(scene, question, target.address, source=source, side="switch", place=place)
+        found = _meeting(scene, question, ends, source=source, place=place)
         return (found,) if found is not None else ()
     if source.kind == "node":
         # A host that asks another node's port goes there by itself, under its own address.
@@ -66,7 +81,7 @@ def meetings(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...
         entries = [scene.places[target.node]] if target.kind == "node" else list(scene.places.values())
         seen = source
     gateways = sorted((place for place in entries if place.has_gateway), key=lambda place: place.name)
-    found_at = (_meeting(scene, question, target.address, source=seen, side="gateway", place=g) for g in gateways)
+    found_at = (_meeting(scene, question, ends, source=seen, place=each) for each in gateways)
     return tuple(each for each in found_at if each is not None)
 
 
@@ -81,24 +96,24 @@ def beyond(scene: Scene, question: Question, ends: Ends) -> tuple[Meeting, ...]:
     if outer is None or not place.has_gateway or target.address in place.management:
         return ()
     seen = End(kind="external", address=outer.address, label=source.label)
-    found = _meeting(scene, question, target.address, source=seen, side="gateway", place=place)
+    found = _meeting(scene, question, ends, source=seen, place=place)
     return (found,) if found is not None else ()
 
 
-def _meeting(
-    scene: Scene, question: Question, address: Address, *, source: End, side: Side, place: NodePlace
-) -> Meeting | None:
-    door = scene.doors.at(question, address, place.hosts)
+def _meeting(scene: Scene, question: Question, ends: Ends, *, source: End, place: NodePlace) -> Meeting | None:
+    """On the switch of ``place`` if ``source`` is a pod, else on its gateway."""
+    door = scene.doors.at(question, ends.target.address, place.hosts)
     if door is None:
         return None
+    side: Side = "switch" if source.kind == "pod" else "gateway"
     balanced = judge(door, scene.doors.backends(door.service), side, place.name)
-    return Meeting(door=door, source=source, side=side, place=place, balanced=balanced)
+    return Meeting(door=door, asker=ends.source, source=source, side=side, place=place, balanced=balanced)
 
 
 def chosen_end(scene: Scene, meeting: Meeting, target: Target) -> Ends:
     """The ends of a packet after an endpoint was chosen for it."""
-    near = meeting.place.name
-    return Ends(source=meeting.source, target=scene.end_of_address(target.address, near), is_chosen=True)
+    chosen = scene.end_of_address(target.address, meeting.place.name)
+    return Ends(source=meeting.source, target=chosen, is_chosen=True, asker=meeting.asker)
 
 
 def balancing_step(scene: Scene, meeting: Meeting) -> Step:
@@ -118,7 +133,8 @@ def balancing_step(scene: Scene, meeting: Meeting) -> Step:
 def rejected(meeting: Meeting) -> Outcome:
     """A connection that nobody is there for."""
     reason = meeting.balanced.text
-    answer = Answer(verdict="reject", reason=reason, path="external" if meeting.side == "gateway" else "same-node")
+    path: PathKind = "same-node" if meeting.side == "switch" else "host" if meeting.is_of_host else "external"
+    answer = Answer(verdict="reject", reason=reason, path=path)
     return Outcome(meeting=meeting, target=None, answer=answer)
 
 

@@ -84,6 +84,17 @@ def uplink(place: NodePlace, family: Family) -> InterfaceAddress | None:
     return next((each for each in place.external if each.family == family), None)
 
 
+def host_egress(scene: Scene, ends: Ends) -> Egress | None:
+    """How a packet of a node itself, or of a pod on its network, leaves for outside: OVN and egress IPs have no part in
+    it. None where it is no such packet."""
+    source, target = ends.source, ends.target
+    if source.kind != "node" or target.kind != "external":
+        return None
+    own = uplink(scene.places[source.node], target.address.family)
+    address = own.address if own is not None and source.is_management else source.address
+    return Egress(candidates=(Candidate(node=source.node, source_ip=str(address)),))
+
+
 def leave(scene: Scene, ends: Ends, taken: Selected) -> Leaving:
     """The way of a packet that an EgressIP takes, by every exit it may draw."""
     node, target = ends.source.node, ends.target.address

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from ovnk_core.topology.place import NodePlace
 from ovnk_core.trace.balance import Meeting
 from ovnk_core.trace.question import Leg
 from ovnk_core.trace.scene import End, Ends, Scene
@@ -15,28 +14,29 @@ from ovnk_core.trace.way import HAIRPIN, Way, find_way, find_way_on, implausible
 def way_after(scene: Scene, meeting: Meeting, ends: Ends) -> Way:
     """Where a packet goes; ``ends`` after the choice."""
     if meeting.side == "gateway":
-        keeps = meeting.balanced.keeps_source
-        return entering_way(scene, ends.source, ends.target, meeting.place, keeps_source=keeps)
+        return entering_way(scene, meeting, ends.target)
     if ends.source.endpoint is not None and ends.source.endpoint is ends.target.endpoint:
         return HAIRPIN
     return find_way(scene, ends)
 
 
-def entering_way(scene: Scene, source: End, target: End, place: NodePlace, *, keeps_source: bool) -> Way:
-    """From the outside, by the gateway of ``place``, to one endpoint.
+def entering_way(scene: Scene, meeting: Meeting, target: End) -> Way:
+    """By the gateway that a Service is met at to one endpoint.
 
-    The gateway hides the client behind the address of the port that it sends the packet out of, unless
-    ``keeps_source``: its join address towards the cluster, its uplink's towards the outside.
+    The gateway hides the client behind the address of the port that it sends the packet out of, unless the Service
+    keeps its source: its join address towards the cluster, its uplink's towards the outside.
     """
-    entry = Leg(source=str(source.address), target=place.name, transport="underlay")
+    source, place, keeps_source = meeting.source, meeting.place, meeting.balanced.keeps_source
     why = implausible(source.address, (*place.join, *place.external))
     if why:
         return stated_way("external", (), "drop", f"OVN's routers drop packets that come from {why} (lr_in_ip_input)")
+    entry = _entry(meeting)
     if target.kind == "node" and target.node == place.name and not target.is_management:
-        return stated_way("host", (entry,), "allow", f"the gateway of {place.name} hands it to the node itself")
+        way = stated_way("host", (), "allow", f"the gateway of {place.name} hands it to the node itself")
+        return replace(way, entry=entry)
     if target.kind in ("external", "node") and not target.is_management:
         way = outbound(scene, End(kind="external", address=source.address, node=place.name), target)
-        return replace(way, legs=(entry, *way.legs))
+        return replace(way, entry=entry)
     family = target.address.family
     join = next((each.address for each in place.join if each.family == family), None)
     arrives = source.address if keeps_source else join
@@ -47,5 +47,15 @@ def entering_way(scene: Scene, source: End, target: End, place: NodePlace, *, ke
         return inside
     text = f"enters at the gateway of node {place.name}, which "
     text += "keeps its address" if keeps_source else f"makes it come from {arrives}"
-    way = stated_way("external", (entry, *inside.legs), "allow", text)
-    return replace(way, arrives_from=None if keeps_source else arrives)
+    way = stated_way(inside.path if meeting.is_of_host else "external", inside.legs, "allow", text)
+    return replace(way, entry=entry, arrives_from=None if keeps_source else arrives)
+
+
+def _entry(meeting: Meeting) -> Leg | None:
+    """The hop to the gateway; None for a pod's packet, whose way there is told before it meets the Service."""
+    asker, node = meeting.asker, meeting.place.name
+    if asker.kind == "pod":
+        return None
+    if asker.kind == "node":
+        return Leg(source=asker.node, target=node, transport="local" if meeting.is_of_host else "underlay")
+    return Leg(source=str(asker.address), target=node, transport="underlay")

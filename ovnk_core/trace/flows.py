@@ -13,6 +13,7 @@ from ovnk_core.features.services.endpoints import Target
 from ovnk_core.flows.table import FlowTable
 from ovnk_core.terms.address import parse_address
 from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
+from ovnk_core.trace.egress import host_egress
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.flow_index import FlowIndex
 from ovnk_core.trace.group import is_followed
@@ -96,7 +97,7 @@ class FlowTracer:
         verdict: Verdict = "drop" if not arriving else "allow" if len(arriving) == len(walked) else "mixed"
         has_left = bool(arriving) or any(walk.has_left for walk, _ in walked)
         steps = tuple(dict.fromkeys(step for walk, _ in walked for step in walk.steps))
-        egress = None
+        egress = host_egress(self.scene, ends) if arriving else None
         if way.path == "external" and ends.source.endpoint is not None:
             out = [walk.egress for walk in arriving if walk.question.state != "reply"]
             found = (candidate for each in out for candidate in each.candidates)
@@ -106,7 +107,7 @@ class FlowTracer:
             verdict=verdict,
             reason=steps[-1].text if steps else way.step.text,
             path=way.path,
-            legs=protected(self.scene, ends, way.legs) if has_left else (),
+            legs=protected(self.scene, ends, way.legs, entry=way.entry) if has_left else (),
             egress=egress,
             steps=steps,
             incomplete=incomplete(self.scene, ends, way),

@@ -20,7 +20,7 @@ from ovnk_core.features.network_policy.verdict import Direction, Judgement, judg
 from ovnk_core.model.egress_firewall import EgressFirewall
 from ovnk_core.terms.name import ObjectRef
 from ovnk_core.trace.balance import Meeting, Outcome, beyond, chosen_end, combined, meetings, onward, rejected, unserved
-from ovnk_core.trace.egress import met_outside
+from ovnk_core.trace.egress import host_egress, met_outside
 from ovnk_core.trace.entering import way_after
 from ovnk_core.trace.group import answer_by_objects, is_followed
 from ovnk_core.trace.protection import protected
@@ -179,10 +179,10 @@ def _close(scene: Scene, ends: Ends, way: Way, steps: list[Step], allowed: bool,
     egress = way.egress if allowed else None
     return Answer(
         verdict=verdict,
-        egress=(egress or Egress()) if is_outward else None,
+        egress=(egress or Egress()) if is_outward else host_egress(scene, ends) if allowed else None,
         reason=reason,
         path=way.path,
-        legs=protected(scene, ends, way.legs),
+        legs=protected(scene, ends, way.legs, entry=way.entry),
         steps=tuple(steps),
         incomplete=incomplete(scene, ends, way),
     )

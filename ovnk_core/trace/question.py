@@ -130,7 +130,7 @@ class Candidate(Value, frozen=True, kw_only=True):
 
 
 class Egress(Value, frozen=True, kw_only=True):
-    """How a pod's connection to outside leaves. ``egressip``: the EgressIP that decides, None where none applies.
+    """How a connection to outside leaves. ``egressip``: the EgressIP that decides, None where none applies.
     ``candidates``: sorted by address, one of which OVN draws for each connection; empty where nothing leaves."""
 
     egressip: str | None = None
@@ -145,8 +145,8 @@ class Egress(Value, frozen=True, kw_only=True):
 class Answer(Value, frozen=True, kw_only=True):
     """``incomplete`` names objects that could change the verdict but are not built yet. ``receivers``: of a packet to a
     multicast group, by node and name. ``load_balancer``: of a connection to a Service, whose verdict is that of all its
-    endpoints, ``mixed`` where they differ. ``egress_router``: who sends it on, where that is one. ``egress``: how a
-    pod's packet to an address outside leaves."""
+    endpoints, ``mixed`` where they differ. ``egress_router``: who sends it on, where that is one. ``egress``: how what
+    a pod or a node sends to an address outside leaves."""
 
     verdict: Verdict
     reason: str

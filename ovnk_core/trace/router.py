@@ -12,6 +12,7 @@ from ovnk_core.errors import Mention
 from ovnk_core.features.egress_router.plan import INNER, RouterPlan, redirect_of
 from ovnk_core.features.ipsec.verdict import judge
 from ovnk_core.features.services.endpoints import Target
+from ovnk_core.model.egress_firewall import NAME as FIREWALL_NAME
 from ovnk_core.model.egress_router import Redirect
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.trace.question import Answer, Leg, Question, RouterAnswer, Step, Verdict
@@ -62,12 +63,11 @@ def _ended(scene: Scene, plan: RouterPlan, answer: Answer, text: str, verdict: V
 def _sent(scene: Scene, question: Question, plan: RouterPlan, redirect: Redirect, answer: Answer) -> Answer:
     source, port = plan.router.address.address, redirect.target_port or question.port
     destination = str(redirect.address) if port is None else str(Target(redirect.address, port))
-    text = (
-        # Not the node: who may read the definition may not have to know of that.
-        f"router pod {plan.pod} redirects it to {destination}, from {source}, out of {plan.interface}: past OVN, and "
-        f"past the egress firewall of {plan.pod.namespace}"
-    )
+    # Not the node: who may read the definition may not have to know of that.
+    text = f"router pod {plan.pod} redirects it to {destination}, from {source}, out of {plan.interface}: past OVN"
     found = _noted(answer, _step(scene, plan, text))
+    if scene.firewall(plan.pod.namespace) is not None:
+        found = _noted(found, _unasked(plan.pod.namespace))
     leg = Leg(source=plan.node, target=str(redirect.address), transport="underlay")
     if scene.network.has_ipsec:
         leg = replace(leg, is_encrypted=False, protection=judge("pod", "outside", leg.transport).text)
@@ -80,6 +80,14 @@ def _sent(scene: Scene, question: Question, plan: RouterPlan, redirect: Redirect
         destination=destination,
     )
     return replace(found, reason=f"{found.reason}; {text}", legs=(*found.legs, leg), egress_router=router)
+
+
+def _unasked(namespace: str) -> Step:
+    """That there is a firewall is for who may read it, so the answer's reason does not name it."""
+    ref = ObjectRef("EgressFirewall", namespace, FIREWALL_NAME)
+    named = Mention(ref.kind, ref.namespace, ref.name)
+    text = f"that is past the egress firewall of {namespace}, too"
+    return Step(stage=STAGE, verdict="allow", text=text, object=ref, mentions=(named,))
 
 
 def _noted(answer: Answer, step: Step) -> Answer:

@@ -66,11 +66,13 @@ class End(Value, frozen=True, kw_only=True):
 
 
 class Ends(Value, frozen=True, kw_only=True):
-    """``is_chosen``: the target is the endpoint that OVN chose for a connection to a Service."""
+    """``is_chosen``: the target is the endpoint that OVN chose for a connection to a Service, which ``asker`` asked
+    for: ``source``, or who is behind its address."""
 
     source: End
     target: End
     is_chosen: bool = False
+    asker: End | None = None
 
 
 class Scene:
@@ -202,7 +204,8 @@ class Scene:
     def egress_ip(self, pod: Endpoint) -> EgressIP | None:
         """Of the EgressIPs that select a pod the one that counts."""
         if pod.key not in self._egress_ips:
-            items = self.cluster.engine.rows(EGRESS_IP).values()
+            rows = self.cluster.engine.rows
+            items = ((item, rows(EGRESS_IP_DECISION).get(key)) for key, item in rows(EGRESS_IP).items())
             self._egress_ips[pod.key] = that_counts(items, pod, self.namespace_labels(pod.key.namespace))
         return self._egress_ips[pod.key]
 

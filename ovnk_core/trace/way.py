@@ -36,7 +36,8 @@ kind ingest knows as unbuilt, which a test checks.
 
 
 class Way(Value, frozen=True, kw_only=True):
-    """``passes_ovn``: whether OVN sees the packet at all; where it does not, ``step`` is the whole verdict.
+    """``entry``: the hop to the gateway that chose the endpoint of a Service, before ``legs``. ``passes_ovn``: whether
+    OVN sees the packet at all; where it does not, ``step`` is the whole verdict.
     ``arrives_from``: the source the target sees, where a gateway translated it on the way in. ``is_hairpin``: a pod
     reaches itself through a Service. ``selected``: what an EgressIP that selects the sender says; ``egress``: how a
     pod's packet leaves for outside."""
@@ -44,6 +45,7 @@ class Way(Value, frozen=True, kw_only=True):
     path: PathKind
     legs: tuple[Leg, ...]
     step: Step
+    entry: Leg | None = None
     passes_ovn: bool = True
     arrives_from: Address | None = None
     is_hairpin: bool = False

@@ -23,6 +23,8 @@ Verb = Literal[
 nodes, ``rotate`` for the next authority; ``egress`` reports and drains nodes, and rebalances egress IPs; ``admin`` sees
 all of the service."""
 VERBS: tuple[Verb, ...] = get_args(Verb)
+_NOUNS = frozenset(("northbound", "dns", "egress", "admin"))
+"""Verbs that are no words for doing."""
 
 
 class PermissionDenied(OvnkError):
@@ -53,7 +55,8 @@ class Caller(Value, frozen=True, kw_only=True):
         """Raises PermissionDenied with the same words for what exists and what does not."""
         if not self.may(verb, kind, namespace, source):
             what = f"{kind} in {namespace}" if namespace else kind or "this"
-            raise PermissionDenied(f"{self.identity or 'nobody'} may not {verb} {what}")
+            act = f"use the verb {verb} on" if verb in _NOUNS else verb
+            raise PermissionDenied(f"{self.identity or 'nobody'} may not {act} {what}")
 
     def require_delete(self, ref: ObjectRef) -> None:
         """A namespace takes along what is in it: by kind and not by what is there, so that nobody learns what is

@@ -31,12 +31,14 @@ def router_warnings(who: Caller, cluster: Cluster, refs: Iterable[ObjectRef]) ->
     return told if told and hears_of_routers(who, cluster) else []
 
 
-def router_plan(plan: RouterPlan, platform: str, warnings: Iterable[str] = ()) -> pb.EgressRouterPlan:
-    """A plan, with what ``platform`` wants for it."""
+def router_plan(
+    plan: RouterPlan, platform: str, *, sees_nodes: bool, warnings: Iterable[str] = ()
+) -> pb.EgressRouterPlan:
+    """A plan, with what ``platform`` wants for it; its node for those who may know of nodes."""
     router = plan.router
     return pb.EgressRouterPlan(
         network=reference(ObjectRef(DEFINITION, plan.network.namespace, plan.network.name)),
-        node=plan.node,
+        node=plan.node if sees_nodes else "",
         interface=plan.interface,
         interface_type=router.interface,
         parent=router.parent,

@@ -163,7 +163,7 @@ class Reader:
         router = None if hides_backends else self._router(found.egress_router, scene)
         hides_router = found.egress_router is not None and router is None
         egress = None if hides_backends else self._egress(found.egress, scene)
-        hides_egress = found.egress is not None and egress is None
+        hides_egress = not hides_backends and self._hides(found.egress)
         steps = [
             _redacted(step)
             if (hides_backends and step.stage not in _OF_SOURCE)
@@ -268,14 +268,22 @@ class Reader:
         )
 
     def _egress(self, found: Egress | None, scene: Scene) -> pb.Egress | None:
-        """How a packet leaves, for who may read the EgressIP that decides; an address of a node goes with the node."""
-        if found is None or (found.egressip is not None and not self._sees(ObjectRef("EgressIP", "", found.egressip))):
+        """How a packet leaves. Who may not read the EgressIP that decides is told that it does, and neither whose
+        address it has then nor how many there are; an address of a node goes with the node."""
+        if found is None:
             return None
+        if self._hides(found):
+            return pb.Egress(candidates=[pb.EgressCandidate()])
         told = pb.Egress(egressip=found.egressip)
         for each in found.candidates:
             node = self._place(each.node, scene)
             told.candidates.add(node=node, source_ip=each.source_ip if node or found.egressip else "")
         return told
+
+    def _hides(self, found: Egress | None) -> bool:
+        """Whether an EgressIP decides that the caller may not read."""
+        name = found.egressip if found is not None else None
+        return name is not None and not self._sees(ObjectRef("EgressIP", "", name))
 
     # ------------------------------------------------------------------ Services
 

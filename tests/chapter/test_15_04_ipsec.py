@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ovnk_core.analysis.diff import row_operations
 from ovnk_core.analysis.lint import lint
-from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE
+from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office
+from ovnk_core.certificates.signing import Request
 from ovnk_core.cluster import Cluster
 from ovnk_core.control_plane import ControlPlane
 from ovnk_core.features.ipsec.verdict import OURS, judge
+from ovnk_core.flows.table import FlowTable
 from ovnk_core.ingest.decisions import read_decisions
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.cluster import InstallDecision
@@ -26,6 +32,7 @@ from ovnk_core.topology.place import NODE_PLACE, POD_MTU
 from ovnk_core.trace.intent import answer
 from ovnk_core.trace.question import Leg, parse_question
 from ovnk_core.trace.scene import Scene
+from ovnk_core.trace.tracer import Engine, Tracer
 from tests.kit import manifest as m
 from tests.kit.hybrid import RANGE, WINDOWS_POD, installed, landscape, operator, pod, put, reasons
 from tests.kit.served import until
@@ -74,6 +81,8 @@ def test_15_4_can_be_enabled_only_during_cluster_installation() -> None:
     cluster = installed(PLAIN, *nodes(None))
     put(cluster, IPSEC)
     assert f"{PATH}: IPsec encryption can be enabled only during cluster installation" in reasons(cluster)
+    (ref,) = cluster.refused
+    assert {(each.kind, each.name) for each in cluster.refused[ref].errors} == {(ref.kind, ref.name)}
     assert not cluster.network.has_ipsec
 
 
@@ -259,6 +268,51 @@ def test_15_4_1_encrypted_and_unencrypted_flows(
     assert all(each[2] in leg.protection for leg, each in zip(found, expected, strict=True))
 
 
+LOCAL, HOSTS = ("local", "does not leave the node"), ("underlay", "between hosts (15.4.1)")
+POD_TO_HOST, HOST_TO_POD = ("underlay", "from a pod to the host"), ("geneve", "from the host network to a pod (15.4.1)")
+OUTSIDE, ON = ("underlay", "outside of the tunnels"), ("geneve", f"between nodes, to a pod ({OURS})")
+SERVED = [
+    ("a host's to a cluster IP", "shop/host", "svc:shop/front:80", [LOCAL, HOST_TO_POD]),
+    ("a host's to its own node port", "shop/host", "192.0.2.1:30080", [LOCAL, HOST_TO_POD]),
+    ("a host's to another node's port", "shop/host", "192.0.2.3:30080", [HOSTS, HOST_TO_POD]),
+    ("a host's to the port of the pod's node", "shop/host", "192.0.2.2:30080", [HOSTS, LOCAL]),
+    ("a pod's to another node's port", "shop/web", "192.0.2.3:30080", [POD_TO_HOST, ON]),
+    ("from outside", "203.0.113.9", "192.0.2.3:30080", [OUTSIDE, ON]),
+]
+
+
+@pytest.fixture(scope="module")
+def served() -> Tracer:
+    spec = {"type": "NodePort", "clusterIP": "172.30.0.9", "ports": [{"port": 80, "nodePort": 30080}]}
+    notes = {"k8s.ovn.org/node-subnets": '{"default": "10.129.0.0/23"}'}
+    machines = nodes(None, None, None)
+    machines[1]["metadata"]["annotations"] = notes
+    backend = m.pod("db", spec={"nodeName": "node-2"}, status={"podIP": "10.129.0.9"})
+    host = m.pod("host", spec={"nodeName": "node-1", "hostNetwork": True})
+    slices = m.endpoint_slice([{"addresses": ["10.129.0.9"]}], [{"port": 80}], service="front")
+    objects = [IPSEC, *machines, m.namespace("shop"), m.service(spec, "front"), slices, backend]
+    objects += [host, m.pod("web", spec={"nodeName": "node-1"})]
+    cluster = installed(*objects)
+    return Tracer(Scene(cluster), lambda: FlowTable(cluster.engine))
+
+
+@pytest.mark.parametrize("engine", ["all", "flows"])
+@pytest.mark.parametrize(("source", "target", "expected"), [row[1:] for row in SERVED], ids=[row[0] for row in SERVED])
+def test_15_4_1_legs_to_a_service_are_those_of_who_asks(
+    served: Tracer, engine: Engine, source: str, target: str, expected: list[tuple[str, str]]
+) -> None:
+    found = served.ask(parse_question(source, target, "tcp"), engine)
+    assert found.verdict == "allow", found.reason
+    assert [leg.transport for leg in found.legs] == [each[0] for each in expected]
+    assert all(each[1] in leg.protection for leg, each in zip(found.legs, expected, strict=True)), found.legs
+    assert [leg.is_encrypted for leg in found.legs] == [leg.transport == "geneve" for leg in found.legs]
+    assert all(one.target == other.source for one, other in pairwise(found.legs))
+
+
+def test_a_hosts_own_request_to_a_service_does_not_come_from_outside(served: Tracer) -> None:
+    assert served.ask(parse_question("shop/host", "svc:shop/front:80", "tcp")).path == "overlay"
+
+
 def test_the_leg_to_a_remote_egress_node_is_encrypted() -> None:
     found = judge("pod", "outside", "geneve")
     assert (found.is_encrypted, OURS in found.text) == (True, True)
@@ -274,6 +328,16 @@ def test_without_ipsec_legs_say_nothing() -> None:
 
 def test_15_4_2_cipher_key_and_mode() -> None:
     assert (CIPHER, ICV_BYTES, KEY_BITS, MODE) == ("AES-GCM-16-256", 16, 256, "Transport")
+
+
+def test_15_4_3_the_request_that_the_operator_makes_is_signed(tmp_path: Path) -> None:
+    """The command of OVN-Kubernetes' script, with a key that is made by the way."""
+    cn, key = "worker-1", str(tmp_path / "worker-1.key")
+    command = ["openssl", "req", "-new", "-text", "-extensions", "v3_req", "-addext", f"subjectAltName = DNS:{cn}"]
+    command += ["-subj", f"/C=US/O=ovnkubernetes/OU=kind/CN={cn}", "-newkey", "rsa:2048", "-nodes", "-keyout", key]
+    pem = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    issued = Office(str(tmp_path / "ca")).sign(Request(node=cn, pem=pem), cn, datetime(2026, 1, 1, tzinfo=UTC))
+    assert issued.standing.subject == cn
 
 
 def test_a_cluster_with_ipsec_differs_from_itself_in_nothing() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ovnk_core.model.egress_firewall import MAX_RULES, EgressFirewall
 from ovnk_core.terms.name import NamespacedName, ObjectRef
-from tests.kit.egress import (
+from tests.kit.egress_firewall import (
     API,
     LAB,
     LAB_WEB,

@@ -16,7 +16,7 @@ from ovnk_core.nb.row import ColumnId
 from ovnk_core.nb.tables import Acl
 from ovnk_core.terms.address import parse_address
 from tests.kit.brute import DatabaseRows
-from tests.kit.egress import (
+from tests.kit.egress_firewall import (
     API,
     LAB,
     LAB_WEB,

@@ -11,7 +11,7 @@ import yaml
 from ovnk_core.model.egress_firewall import rule_text
 from ovnk_core.terms.name import NamespacedName
 from tests.cli.command import ovnk
-from tests.kit.egress import LAB, ROUTER, SHOP, World, landscape, rules
+from tests.kit.egress_firewall import LAB, ROUTER, SHOP, World, landscape, rules
 
 SHOWN = ("Allow to 1.2.3.0/24", "Allow to www.example.com", "Deny to 0.0.0.0/0")
 

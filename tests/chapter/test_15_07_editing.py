@@ -9,7 +9,7 @@ import yaml
 
 from ovnk_core.model.manifest import manifest
 from ovnk_core.terms.name import NamespacedName
-from tests.kit.egress import LAB, LAB_WEB, SHOP, World, answered, rules
+from tests.kit.egress_firewall import LAB, LAB_WEB, SHOP, World, answered, rules
 
 BEFORE = ("Allow 203.0.113.9 TCP/443 UDP", "Deny www.example.com 80", "Allow nodes:zone=east", "Deny 0.0.0.0/0")
 KEY = NamespacedName(SHOP, "default")

@@ -7,7 +7,7 @@ import pytest
 from ovnk_core.features.egress_firewall.compile import firewall_owner
 from ovnk_core.features.egress_firewall.rules import group_name
 from ovnk_core.nb.desired import ACLS, ADDRESS_SETS, GLOBAL_KEYS, PORT_GROUPS
-from tests.kit.egress import LAB, LAB_WEB, OWN_NODE, SHOP, World, answered, rules
+from tests.kit.egress_firewall import LAB, LAB_WEB, OWN_NODE, SHOP, World, answered, rules
 from tests.kit.manifest import policy
 from tests.kit.walk import assert_same_rows, desired_rows
 

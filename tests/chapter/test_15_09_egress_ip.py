@@ -11,9 +11,11 @@ import pytest
 from ovnk_core.analysis.lint import lint
 from ovnk_core.cluster import Cluster
 from ovnk_core.flows.table import FlowTable
+from ovnk_core.model.egress_ip import NodeHealth
 from ovnk_core.nb.desired import ADDRESS_SETS, MEMBER, NATS, ROUTER_POLICIES
 from ovnk_core.nb.row import ColumnId
 from ovnk_core.terms.name import ObjectRef
+from ovnk_core.topology.place import Settings
 from ovnk_core.trace.egress import STAGE
 from ovnk_core.trace.question import Answer, parse_question
 from ovnk_core.trace.scene import Scene
@@ -141,6 +143,25 @@ def test_of_several_objects_the_oldest_counts_and_the_next_is_promoted() -> None
     assert not [key for key in cluster.engine.sets(MEMBER) if key.row.role.startswith("egress-ip")]
 
 
+def test_an_older_object_that_no_node_holds_does_not_shadow_a_good_one() -> None:
+    """Its pods would leave as their nodes; while its address only moves, they do not change hands."""
+    old = egress_ip("old", ["10.9.9.9"], "2024-01-01T00:00:00Z", **PROD)
+    young = egress_ip("young", ["192.168.126.41"], "2024-02-01T00:00:00Z", **PROD)
+    cluster = cluster_of([*BASE, old, young])
+    assert {found for _, found in seen(cluster, "namespace1/pod2")} == {"192.168.126.41"}
+    good = egress_ip("old", ["192.168.126.40"], "2024-01-01T00:00:00Z", **PROD)
+    cluster.apply(load([good]).items)
+    ((holder, address),) = seen(cluster, "namespace1/pod2")
+    assert address == "192.168.126.40"
+    cluster.report({holder: NodeHealth(is_reachable=False)})
+    ((_, address),) = seen(cluster, "namespace1/pod2")
+    assert address == "192.168.126.202", "as its node, until the address is elsewhere"
+    cluster.withdrawn(cluster.leaving)
+    ((_, address),) = seen(cluster, "namespace1/pod2")
+    assert address == "192.168.126.40"
+    cluster.engine.verify()
+
+
 def test_what_is_reached_without_it() -> None:
     """Pods, nodes and their router pods, groups; the steps say so (15.9.1)."""
     cluster = cluster_of([*BASE, egress_ip("prod", ["192.168.126.10"], **PROD)])
@@ -206,8 +227,44 @@ def test_lint_tells_of_objects_that_serve_nobody() -> None:
     pods = "namespace1/pod1, namespace1/pod2, namespace2/pod3"
     assert told == [
         "EgressIP nobody: selects no pod",
-        f"EgressIP young: EgressIP old is older, and selects {pods}, too: the older one counts",
+        f"EgressIP young: EgressIP old selects {pods}, too, and counts: it is older",
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (("", "192.168.126.40"), ("", "192.168.126.41"), "it is first by name"),
+        (
+            ("2024-01-01T00:00:00Z", "192.168.126.40"),
+            ("", "192.168.126.41"),
+            "this one does not say when it was created",
+        ),
+        (("", "192.168.126.40"), ("2024-01-01T00:00:00Z", "10.9.9.9"), "no address of this one is on a node"),
+    ],
+)
+def test_lint_says_what_decides_which_object_counts(first: tuple[str, str], second: tuple[str, str], why: str) -> None:
+    pair = [egress_ip(name, [each[1]], each[0], **PROD) for name, each in (("a", first), ("b", second))]
+    told = lint(cluster_of([*BASE, *pair]))
+    (text,) = [each for each in told if each.startswith("EgressIP b: EgressIP a selects")]
+    assert text.endswith(f"too, and counts: {why}")
+
+
+def test_lint_tells_of_addresses_that_no_node_can_hold() -> None:
+    """Of a platform, a node's own address, a subnet, too few nodes, another object's."""
+    few = egress_ip("few", ["192.168.126.40", "192.168.126.41", "192.168.126.42"], "2024-01-01T00:00:00Z", **PROD)
+    others = {"off": "10.9.9.9", "own": "192.168.126.202", "twice": "192.168.126.40"}
+    made = [few, *(egress_ip(name, [address], **PROD) for name, address in others.items())]
+    told = [text for text in lint(cluster_of([*BASE, *made])) if "is on no node" in text]
+    assert told == [
+        "EgressIP few: 192.168.126.42 is on no node (Capacity): every node that could hold it holds another address of"
+        " this EgressIP",
+        "EgressIP off: 10.9.9.9 is on no node (Subnet): lies in the primary subnet of no node that could hold it",
+        "EgressIP own: 192.168.126.202 is on no node (Conflict): is an address of node node2",
+        "EgressIP twice: 192.168.126.40 is on no node (Conflict): is held by EgressIP few",
+    ]
+    told = [text for text in lint(cluster_of([*BASE, made[0]], settings=Settings(platform="AWS"))) if "no node" in text]
+    assert len(told) == 3 and all("(Platform): egress IPs are not supported on platform AWS" in text for text in told)
 
 
 @pytest.mark.parametrize("kind", ["firewall", "policy"])

@@ -52,6 +52,24 @@ def test_the_example_as_printed_rejects(tmp_path: Path) -> None:
     assert any("default/egress-router-pod: no Service selects it" in each for each in remarks)
 
 
+def idle_of(folder: Path, pod: str, *services: str) -> list[str]:
+    """Services that are said to be meant for a router pod."""
+    texts = lint(loaded(folder, AROUND, DEFINITION, placed(pod), *services))
+    return [text.split(": ")[0] for text in texts if "selects no pod" in text]
+
+
+def test_an_unrelated_service_without_pods_is_not_the_routers(tmp_path: Path) -> None:
+    """Scaled to zero, say: only one that may be meant for a router pod that nobody selects is spoken of."""
+    unrelated = SERVICE.replace("egress-1", "web").replace("name: egress-router-pod", "tier: web")
+    near = SERVICE.replace("egress-1", "near").replace("name: egress-router-pod", "name: egress-router")
+    assert idle_of(tmp_path, LABELLED, unrelated) == []
+    assert idle_of(tmp_path, LABELLED, unrelated, near) == ["Service default/near"]
+    assert idle_of(tmp_path, LABELLED, near, SERVICE, SLICE) == [], "the pod has its Service"
+    assert idle_of(tmp_path, POD, SERVICE.replace("name: egress-router-pod", "app: egress-cni")) == [
+        "Service default/egress-1"
+    ]
+
+
 def test_the_example_with_the_label_works(tmp_path: Path) -> None:
     cluster = loaded(tmp_path, AROUND, DEFINITION, placed(LABELLED), SERVICE, SLICE)
     found = asked(cluster, "svc:default/egress-1:3306")
@@ -61,7 +79,7 @@ def test_the_example_with_the_label_works(tmp_path: Path) -> None:
     assert (found.egress_router.source_ip, found.egress_router.destination) == ("192.168.12.99", "192.168.12.91:3306")
     assert found.legs[-1].target == "192.168.12.91"
     assert found.steps[-1].stage == "egress-router"
-    assert "past the egress firewall of default" in found.steps[-1].text
+    assert found.steps[-1].text.endswith("out of net1: past OVN"), "no firewall is passed where there is none"
     assert not [each for each in lint(cluster) if "egress" in each.lower()]
 
 
@@ -90,20 +108,31 @@ def test_with_ports_the_others_end_at_the_pod(tmp_path: Path) -> None:
         assert "ends at the router pod" in found.steps[-1].text
 
 
-def test_what_the_router_pod_sends_itself_leaves_past_ovn(tmp_path: Path) -> None:
-    firewall = """\
+FIREWALL = """\
 apiVersion: k8s.ovn.org/v1
 kind: EgressFirewall
 metadata: {name: default}
 spec: {egress: [{type: Deny, to: {cidrSelector: 0.0.0.0/0}}]}
 """
-    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(POD), firewall)
+
+
+def test_what_the_router_pod_sends_itself_leaves_past_ovn(tmp_path: Path) -> None:
+    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(POD), FIREWALL)
     outside = asked(cluster, "198.51.100.9:443", str(ROUTER))
     assert outside.verdict == "allow"
     assert "as 192.168.12.99, past OVN" in outside.reason
     assert asked(cluster, "198.51.100.9:443").verdict == "drop"
     assert asked(cluster, "default/client:80", str(ROUTER)).path == "overlay"
     assert any("the egress firewall of default does not see" in each for each in lint(cluster))
+
+
+def test_the_firewall_that_is_passed_is_told(tmp_path: Path) -> None:
+    cluster = loaded(tmp_path, AROUND, DEFINITION, placed(POD), FIREWALL)
+    told = asked(cluster, f"{ROUTER}:80").steps[-1]
+    assert (told.text, str(told.object)) == (
+        "that is past the egress firewall of default, too",
+        "EgressFirewall default/default",
+    )
 
 
 def test_a_definition_that_nobody_declares(tmp_path: Path) -> None:

@@ -148,19 +148,21 @@ def test_files_of_a_live_cluster_say_where_its_egress_ips_are(tmp_path: Path, ke
     ovnk("sync", "-f", SHOP, "-f", str(plain), "--northbound", "memory", "--save-decisions", str(record))
     found = ovnk("egressip", *given, "--decisions", str(record))
     assert found.out == ovnk("egressip", "-f", SHOP, "-f", str(plain)).out
-    text = f"{key}[0]: 192.0.2.110 is not on node worker-2: another place is on record; here it is on worker-1"
-    assert f"{file}:10: status.{text}" in found.err
+    text = f"{file}:10: EgressIP live: status.{key}[0]: 192.0.2.110 is not on node worker-2"
+    assert f"{text}: the record has it on worker-1; here it is on worker-1" in found.err
+    edit = ovnk("diff", "-f", SHOP, "-f", str(plain), "--to", SHOP, "--to", str(file))
+    assert f"{text}: BEFORE has it on worker-1; here it is on worker-1" in edit.err
     # A control plane that decides takes no status from files, and says so.
     synced = ovnk("sync", *given, "--northbound", "memory")
-    assert f"{file}:10: status.{text}" in synced.err
+    assert f"{text}: that is decided here, whatever a status says; here it is on worker-1" in synced.err
 
 
 @pytest.mark.parametrize(
     ("stated", "why"),
     [
         (("192.0.2.110", "gone", "192.0.2.111", "worker-1"), "there is no such node; here it is on worker-2"),
-        (("192.0.2.110", "worker-3", "192.0.2.111", "worker-1"), "that may hold no egress IP (NotLabelled)"),
-        (("192.0.2.110", "worker-1", "192.0.2.111", "worker-1"), "that is stated to hold 192.0.2.110"),
+        (("192.0.2.110", "worker-3", "192.0.2.111", "worker-1"), "worker-3, which may hold no egress IP (NotLabelled)"),
+        (("192.0.2.110", "worker-1", "192.0.2.111", "worker-1"), "worker-1, which is stated to hold 192.0.2.110"),
         (("192.0.2.110", "worker-1", "192.0.2.110", "worker-2"), "it is stated more than once"),
         (("192.0.2.110", "worker-1", "192.0.2.199", "worker-2"), "spec.egressIPs does not name it"),
         (("192.0.2.110", "worker-1", "none", "worker-2"), "not an IP address"),
@@ -195,3 +197,84 @@ def test_a_diff_of_files_says_as_whom_servers_outside_see_pods(tmp_path: Path) -
     document = ovnk("diff", "-f", SHOP, "--to", SHOP, "--to", str(file), "-o", "json").json("diff")
     changed = {each["namespace"]: each["after"]["source_ip"] for each in document["sources"]}
     assert changed["shop"] == "192.0.2.110" and all(each["after"]["egressip"] == "all" for each in document["sources"])
+
+
+PLATFORM = """
+apiVersion: config.openshift.io/v1
+kind: Infrastructure
+metadata: {name: cluster}
+status: {platformStatus: {type: %s}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {k8s.ovn.org/egress-assignable: ""}}
+status: {addresses: [{type: InternalIP, address: 192.0.2.11}]}
+---"""
+
+
+@pytest.mark.parametrize(
+    ("stated", "option", "is_supported"),
+    [
+        ("AWS", "BareMetal", True),
+        ("BareMetal", "AWS", False),
+        ("AWS", "vSphere", True),
+        ("AWS", "none", True),
+        ("vsphere", "", True),
+        ("AWS", "", False),
+        ("BareMetal", "Moon", False),
+    ],
+)
+def test_the_platform_of_the_command_line_comes_before_the_objects(
+    tmp_path: Path, stated: str, option: str, is_supported: bool
+) -> None:
+    file = tmp_path / "platform.yaml"
+    file.write_text(PLATFORM % stated + MORE % ("all", "192.0.2.110"))
+    given = ("-f", str(file), *(("--platform", option) if option else ()))
+    assert bool(placed(*given)["all"]) is is_supported
+    nodes = ovnk("egressip", *given, "-o", "json").json("egressip")["nodes"]
+    assert any(each["assignable"] for each in nodes) is is_supported
+    told = ovnk("validate", *given)
+    assert (f"platform {option} is not known" in told.err + told.out) is (option == "Moon")
+    assert ("egress IPs are not supported on platform" in ovnk("lint", *given).out) is not is_supported
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("192.0.2.1", "is the next hop, assumed without k8s.ovn.org/l3-gateway-config, of node n1"),
+        (
+            "192.0.2.255",
+            "is the broadcast address of the subnet, assumed without k8s.ovn.org/node-primary-ifaddr (--node-prefix),"
+            " of node n1",
+        ),
+        (
+            "192.0.3.9",
+            "lies in the primary subnet of no node that could hold it; some are assumed without"
+            " k8s.ovn.org/node-primary-ifaddr (--node-prefix)",
+        ),
+    ],
+)
+def test_what_is_only_assumed_is_said_to_be(tmp_path: Path, address: str, why: str) -> None:
+    file = tmp_path / "one.yaml"
+    file.write_text(PLATFORM % "BareMetal" + MORE % ("all", address))
+    (found,) = ovnk("egressip", "-f", str(file), "-o", "json").json("egressip")["egressips"]
+    assert [each["message"] for each in found["unassigned"]] == [why]
+
+
+def test_a_host_leaves_as_its_node(tmp_path: Path) -> None:
+    """An EgressIP has no part in it; the answer says how it leaves all the same."""
+    pod = """
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: a}
+spec: {nodeName: n1, hostNetwork: %s}
+---"""
+    file = tmp_path / "one.yaml"
+    file.write_text(PLATFORM % "BareMetal" + pod % ("h", "true") + pod % ("p", "false") + MORE % ("all", "192.0.2.110"))
+    found = {}
+    for source in ("a/h", "192.0.2.11", "a/p"):
+        given = ("trace", "-f", str(file), "--from", source, "--to", "8.8.8.8:53", "--engine", "all", "-o", "json")
+        found[source] = ovnk(*given).json("trace")["egress"]
+    own = {"node": "n1", "source_ip": "192.0.2.11"}
+    assert found["a/h"] == found["192.0.2.11"] == {"egressip": None, "candidates": [own], **own}
+    assert (found["a/p"]["egressip"], found["a/p"]["source_ip"]) == ("all", "192.0.2.110")

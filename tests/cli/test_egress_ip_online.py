@@ -93,7 +93,10 @@ def test_rebalance_and_drain(at: Terminal) -> None:
     nowhere = at.run("drain", "node/n2", "--timeout", "20s")
     assert (nowhere.code, nowhere.out) == (1, "node/n2 drained\n")
     why = "no node is labelled k8s.ovn.org/egress-assignable, Ready, reachable and not drained"
-    assert nowhere.err == f"a: 192.0.2.100 n2 -> ? ({why})\nb: 192.0.2.101 n2 -> ? ({why})\n" == tried.err
+    assert nowhere.err == f"a: 192.0.2.100 n2 -> nowhere ({why})\nb: 192.0.2.101 n2 -> nowhere ({why})\n" == tried.err
+    for words in (("drain", "n2", "--timeout", "20s"), ("drain", "n2", "--dry-run")):
+        again = at.run(*words)
+        assert (again.code, again.err) == (1, tried.err), "the same state, whoever asks again"
     assert at.ok("uncordon", "node", "n1") == "node/n1 uncordoned\n"
     assert at.ok("uncordon", "n1") == "node/n1 was not drained\n"
     at.ok("wait", "egressip/a", "--for=jsonpath={.status.items[0].node}=n1", "--timeout", "20s")
@@ -177,12 +180,83 @@ def test_whoever_may_not_read_nodes_drains_them_all_the_same(tmp_path: Path) -> 
         at.ok("apply", "-f", write(tmp_path, *nodes, egress_ip("a", "192.0.2.100")), "--wait")
         at.ok("wait", "egressip/a", "--for=condition=Assigned", "--timeout", "20s")
         shown = at.ok("get", "egressip"), at.ok("egressip", "-o", "wide"), at.ok("describe", "egressip", "a")
-        assert "hidden" not in "".join(shown) and all("192.0.2.100" in each for each in shown)
-        assert rows(shown[1])[1] == ["a", "192.0.2.100", "?", "-", "-"]
+        assert "hidden-" not in "".join(shown) and all("192.0.2.100" in each for each in shown)
+        assert rows(shown[1])[1] == ["a", "192.0.2.100", "(hidden)", "-", "-"]
         drained = at.run("drain", "hidden-1", "--timeout", "20s")
         assert (drained.code, drained.out) == (0, "node/hidden-1 drained\n")
-        assert "a: 192.0.2.100 ? -> ?\n" in drained.err and "there is more to it that you may not read" in drained.err
+        assert (
+            "a: 192.0.2.100 (hidden) -> (hidden)\n" in drained.err
+            and "there is more to it that you may not read" in drained.err
+        )
         check(json.loads(at.ok("egressip", "-o", "json")), "egressip")
         for words in (("ipsec", "ca"), ("ipsec", "status"), ("ipsec", "ca", "--rotate")):
             refused = at.run(*words)
             assert refused.code != 0 and "local may not" in refused.err and "Certificate" in refused.err
+
+
+TENANT = """
+[[rule]]
+identities = ["local"]
+verbs = ["apply", "trace"]
+
+[[rule]]
+identities = ["local"]
+verbs = ["get", "list"]
+kinds = ["Pod", "Namespace"]
+"""
+
+
+def test_whoever_may_not_read_everything_is_told_so(tmp_path: Path) -> None:
+    """Never that nothing would change, and never half of a line."""
+    (tmp_path / "rules.toml").write_text(TENANT)
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "qa", "labels": {"env": "qa"}}}
+    spec = {"nodeName": "n2", "containers": [{"name": "c", "image": "i"}]}
+    pods = [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "qa"}, "spec": spec | more}
+        for name, more in (("web", {}), ("host", {"hostNetwork": True}))
+    ]
+    nodes = [node("n1", 1), node("n2", 2)]
+    nodes[0]["metadata"]["labels"] = {LABEL: ""}
+    with terminal(options={"authorisation": str(tmp_path / "rules.toml")}) as at:
+        at.ok("apply", "-f", write(tmp_path, namespace, *pods, *nodes, egress_ip("a", "192.0.2.100")), "--wait")
+        edit = write(tmp_path, egress_ip("a", "192.0.2.101"), name="edit.yaml")
+        more = "there is more to it that you may not read\n"
+        planned = at.run("plan", "-f", edit)
+        assert planned.err == more and "would change" not in planned.out + planned.err, planned
+        document = json.loads(at.run("plan", "-f", edit, "-o", "json").out)
+        check(document, "plan")
+        assert (document["rows"], document["complete"], document["is_redacted"]) == ([], False, True)
+        compared = at.run("diff", "-f", edit)
+        assert compared.code == 1 and compared.err == more and "nothing differs" not in compared.out, compared
+        document = json.loads(at.run("diff", "-f", edit, "-o", "json").out)
+        check(document, "diff")
+        assert document["is_redacted"] is True
+        for source, way in (("qa/web", "n1 as 192.0.2.100"), ("qa/host", "n2 as 192.0.2.2")):
+            ran = at.run("trace", "--from", source, "--to", "8.8.8.8:53", "-o", "json")
+            document = json.loads(ran.out)
+            check(document, "trace")
+            nobody = {"node": None, "source_ip": None}
+            assert document["egress"] == {"egressip": None, "candidates": [nobody], **nobody}, way
+            assert document["is_redacted"] is True
+            assert "egress: (hidden) as (hidden)\n" in at.ok("trace", "--from", source, "--to", "8.8.8.8:53")
+        shown = at.ok("trace", "--from", "qa/host", "--to", "8.8.8.8:53")
+        assert "path: host, (hidden) -> 8.8.8.8 (underlay)" in shown
+        listed = at.run("egressip")
+        assert (listed.code, listed.out, listed.err) == (0, "", "nothing found\n")
+
+
+def test_a_hidden_node_is_the_same_word_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "rules.toml").write_text(RULES)
+    nodes = [node(f"secret-{number}", number) for number in (1, 2)]
+    for each in nodes:
+        each["metadata"]["labels"] = {LABEL: ""}
+    with terminal(options={"authorisation": str(tmp_path / "rules.toml")}) as at:
+        at.ok("apply", "-f", write(tmp_path, *nodes, egress_ip("a", "192.0.2.100", "192.0.2.101")), "--wait")
+        at.ok("wait", "egressip/a", "--for=condition=Assigned", "--timeout", "20s")
+        assert rows(at.ok("get", "egressip"))[1][2] == "(hidden),(hidden)"
+        ran = at.run("egressip")
+        assert ran.out.count("(hidden)") == 2 and "you may not read" in ran.err
+        document = json.loads(at.ok("egressip", "-o", "json"))
+        check(document, "egressip")
+        assert [each["node"] for each in document["egressips"][0]["assignments"]] == [None, None]
+        assert document["is_redacted"] is True

@@ -18,7 +18,7 @@ from ovnk_core.terms.address import BITS, Address, Cidr
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.trace.scene import Scene
 from tests.kit.brute import NONE, Array, Flow, Flows, first_match
-from tests.kit.egress import SHOP, landscape
+from tests.kit.egress_firewall import SHOP, landscape
 from tests.kit.random_policy import Manifest
 
 UNRELATED = ("tcp", 31337), ("udp", 53), ("icmp", 0)

@@ -25,7 +25,7 @@ from ovnk_core.trace.scene import Scene
 from ovnk_core.trace.tracer import Tracer
 from tests.kit.brute import NUMBERS, Array, Flow, Flows, first_match
 from tests.kit.corners import cluster_with, corners, edges, meaning, rules_of
-from tests.kit.egress import OWN_NODE, OWN_NODE_6, OWN_SECOND, SHOP
+from tests.kit.egress_firewall import OWN_NODE, OWN_NODE_6, OWN_SECOND, SHOP
 from tests.kit.questions import scaled
 from tests.kit.random_firewall import FirewallMaker
 from tests.kit.random_policy import Manifest

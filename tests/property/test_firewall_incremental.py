@@ -30,7 +30,7 @@ from ovnk_core.terms.address import parse_address
 from ovnk_core.terms.name import ObjectRef
 from tests.kit.brute import ALLOW, DROP, NONE, Array, DatabaseRows, Flow, Flows
 from tests.kit.corners import cluster_with, corners, every_corner, expected
-from tests.kit.egress import SHOP, answered, landscape, rule, rules
+from tests.kit.egress_firewall import SHOP, answered, landscape, rule, rules
 from tests.kit.manifest import namespace
 from tests.kit.questions import scaled
 from tests.kit.random_firewall import DNS_NAMES, FirewallMaker

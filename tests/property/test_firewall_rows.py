@@ -28,7 +28,7 @@ from ovnk_core.terms.name import ObjectRef
 from ovnk_core.terms.port import TRANSPORTS
 from tests.kit.brute import DatabaseRows, Flow, Flows
 from tests.kit.corners import cluster_with, corners, every_corner, expected
-from tests.kit.egress import SHOP, answered
+from tests.kit.egress_firewall import SHOP, answered
 from tests.kit.manifest import namespace
 from tests.kit.questions import scaled
 from tests.kit.random_policy import Manifest

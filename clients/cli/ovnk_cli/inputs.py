@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ovnk_cli.northbound import recorded
 from ovnk_cli.output import say
 from ovnk_core.analysis.lint import lint
-from ovnk_core.analysis.stated_egress_ips import stated_decisions, status_remarks
+from ovnk_core.analysis.stated_egress_ips import Record, stated_decisions, status_remarks
 from ovnk_core.cluster import Cluster
 from ovnk_core.errors import ObjectError
 from ovnk_core.ingest.decisions import read_decisions
@@ -106,6 +106,7 @@ class Offline(Value, frozen=True, kw_only=True):
 
     loaded: Loaded
     cluster: Cluster
+    record: Record
 
     @property
     def errors(self) -> tuple[ObjectError, ...]:
@@ -128,11 +129,12 @@ def offline(given: Input, *, quiet: bool = False) -> Offline:
     cluster.withdrawn(cluster.leaving)
     if given.dns:
         cluster.decide_dns(given.stated())
+    kept = Record(name="the record", decisions=decided.egress_ips if decided is not None else {})
     if not quiet:
-        _summarise(loaded, cluster)
+        _summarise(loaded, cluster, kept)
         if decided is None and (cluster.decisions.nodes or cluster.decisions.pods):
             say("note: addresses and subnets that objects do not state are proposed afresh (--decisions)")
-    return Offline(loaded=loaded, cluster=cluster)
+    return Offline(loaded=loaded, cluster=cluster, record=kept)
 
 
 def is_namespace(cluster: Cluster, name: str) -> bool:
@@ -144,43 +146,44 @@ def is_namespace(cluster: Cluster, name: str) -> bool:
     return any(key.name == name for key in keys["Namespace"]) or any(key.namespace == name for key in inside)
 
 
-def _summarise(loaded: Loaded, cluster: Cluster) -> None:
+def _summarise(loaded: Loaded, cluster: Cluster, record: Record) -> None:
     """Errors and the input's own warnings in full, lint's remarks as a count: questions are asked often."""
-    report_edit(loaded, cluster)
+    report_edit(loaded, cluster, record)
     count = len(lint(cluster))
     if count:
         say(f"note: {count} remark{'s' if count > 1 else ''} about the cluster (ovnk validate lists them)")
 
 
-def report_edit(loaded: Loaded, cluster: Cluster) -> None:
-    """What is wrong with the second of two inputs."""
+def report_edit(loaded: Loaded, cluster: Cluster, record: Record) -> None:
+    """What is wrong with the second of two inputs. ``record``: what counts for more than its statuses."""
     for error in cluster.errors:
         say(f"error: {error}")
-    for text in input_remarks(loaded, cluster):
+    for text in input_remarks(loaded, cluster, record):
         say(f"warning: {text}")
 
 
-def report(loaded: Loaded, cluster: Cluster) -> None:
+def report(loaded: Loaded, cluster: Cluster, record: Record | None = None) -> None:
     """Everything a person should know about the input, on stderr."""
-    for line in report_lines(loaded, cluster):
+    for line in report_lines(loaded, cluster, record):
         say(line)
 
 
-def report_lines(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
+def report_lines(loaded: Loaded, cluster: Cluster, record: Record | None = None) -> tuple[str, ...]:
     """What ``report`` says."""
     errors = (f"error: {error}" for error in cluster.errors)
-    return (*errors, *(f"warning: {remark}" for remark in remarks(loaded, cluster)))
+    return (*errors, *(f"warning: {remark}" for remark in remarks(loaded, cluster, record)))
 
 
-def remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
+def remarks(loaded: Loaded, cluster: Cluster, record: Record | None = None) -> tuple[str, ...]:
     """Warnings of the input, kinds that were skipped, and what lint finds."""
-    return (*input_remarks(loaded, cluster), *lint(cluster))
+    return (*input_remarks(loaded, cluster, record), *lint(cluster))
 
 
-def input_remarks(loaded: Loaded, cluster: Cluster) -> tuple[str, ...]:
-    """Warnings of the input, what of it is decided otherwise here, and kinds that were skipped."""
+def input_remarks(loaded: Loaded, cluster: Cluster, record: Record | None = None) -> tuple[str, ...]:
+    """Warnings of the input, what of it is decided otherwise here, and kinds that were skipped. ``record``: as for
+    ``status_remarks``."""
     found = [f"{each.source}: {each.text}" if each.source else each.text for each in loaded.warnings]
-    found += status_remarks(loaded, cluster)
+    found += status_remarks(loaded, cluster, record)
     found += [f"{kind}: unknown kind, skipped ({count})" for kind, count in loaded.unknown]
     kinds = sorted({ref.kind for ref in loaded.unbuilt})
     found += [f"{kind} objects are read but not enforced yet; trace marks answers they could change" for kind in kinds]

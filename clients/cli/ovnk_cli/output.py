@@ -9,6 +9,8 @@ from typing import Any
 import click
 
 API_VERSION = "ovnk/v1"
+HIDDEN = "(hidden)"
+"""In tables and lines what the caller may not read; null in JSON."""
 
 
 def emit(document: Mapping[str, Any], output: str) -> None:
@@ -36,6 +38,17 @@ def aligned(rows: Sequence[Sequence[str]], widths: Sequence[int] = ()) -> tuple[
     used = [max([known[column], *(len(row[column]) for row in rows)]) for column in range(columns)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, used, strict=True)).rstrip() for row in rows]
     return lines, used
+
+
+def redaction(is_redacted: bool) -> dict[str, bool]:
+    """What a document says where a server left something out; nothing where it is whole."""
+    return {"is_redacted": True} if is_redacted else {}
+
+
+def say_redaction(document: Mapping[str, Any]) -> None:
+    """The same on stderr."""
+    if document.get("is_redacted"):
+        say("there is more to it that you may not read")
 
 
 def say(text: str) -> None:

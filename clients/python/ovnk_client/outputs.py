@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import TYPE_CHECKING
 
 import grpc
@@ -42,12 +43,18 @@ class OutputCalls(Connection):
                 return
             request.page_token = page.next_page_token
 
-    async def watch_outputs(self, kind: str = "", *, namespace: str = "") -> AsyncGenerator[WatchOutputsResponse]:
-        """All outputs, ``synced``, then every change, for ever.
+    def watch_outputs(
+        self, kind: str = "", *, namespace: str = ""
+    ) -> AbstractAsyncContextManager[AsyncIterator[WatchOutputsResponse]]:
+        """``async with client.watch_outputs("Node") as events: async for event in events: ...``: all outputs,
+        ``synced``, then every change, for ever.
 
         After a lost connection, as after a watch that was too slow: ``resync`` (forget what you know), and all over
         again. The first attempt is as patient as the connection. Raises a ClientError that waiting cannot mend.
         """
+        return aclosing(self._watched(kind, namespace))
+
+    async def _watched(self, kind: str, namespace: str) -> AsyncGenerator[WatchOutputsResponse]:
         request, backoff, is_first = WatchOutputsRequest(kind=kind, namespace=namespace), Backoff(), True
         now = asyncio.get_running_loop().time
         gives_up_s = now() + (self.patience_s or self.deadline_s)

@@ -1,9 +1,10 @@
 """EgressIP: what selected pods send to outside the cluster leaves by another node, with an address of the object.
 
-Of the objects that select a pod the oldest counts (creationTimestamp, then name), and the next one when it goes. A
-router policy sends the pod's packets to the gateways of the nodes that hold the object's addresses, one connection to
-one of them; there a translation of the pod's address alone outranks the one of the whole cluster network. Which node
-holds which address is a recorded decision (``model.egress_ip``).
+Of the objects that select a pod the oldest counts that some node holds an address of (creationTimestamp, then name),
+and the next one when it goes, or when no node holds it any more. A router policy sends the pod's packets to the
+gateways of the nodes that hold the object's addresses, one connection to one of them; there a translation of the pod's
+address alone outranks the one of the whole cluster network. Which node holds which address is a recorded decision
+(``model.egress_ip``).
 
 Packets to pods, nodes, gateways, Windows nodes' pods and groups are left alone by policies of higher priority; where
 the pod's own node holds an address of the object, its translation there is for all destinations but nodes, too. A

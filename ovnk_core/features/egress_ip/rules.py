@@ -48,7 +48,8 @@ ON = "on"
 
 
 class Rank(Key, frozen=True, order=True, cache_hash=True):
-    """An EgressIP among those that select a pod: the least wins. Objects without a creationTimestamp come last."""
+    """An EgressIP among those that select a pod: the least that is placed wins. Objects without a creationTimestamp
+    come last."""
 
     is_undated: bool
     created: str
@@ -66,7 +67,8 @@ class Gate(Value, frozen=True, kw_only=True, gc=False):
 PRESENT = SetTable[str, str]("egress_ip.present")
 """``ON`` -> ``ON`` while there is any EgressIP."""
 GATES = Table[str, tuple[Gate, ...]]("egress_ip.gates")
-"""By EgressIP: its assigned addresses on nodes that have a gateway, sorted by address."""
+"""By EgressIP that is placed: its assigned addresses on nodes that have a gateway, sorted by address. None of them
+while all are on their way: nobody else serves its pods meanwhile, who would be left again a moment later."""
 NODE_IPS = SetTable[Family, Address]("egress_ip.node_ips")
 """Every node's addresses, while there is any EgressIP."""
 NOT_NODES_WANT = SetTable[Family, str]("egress_ip.not_nodes.want")
@@ -120,6 +122,8 @@ def egress_ip(read: Reader, key: NamespacedName, item: EgressIP) -> Iterable[Out
 @rule(driver=EGRESS_IP_DECISION, reads=(NODE_PLACE,), out=(GATES,))
 def egress_gates(read: Reader, key: NamespacedName, decision: EgressIPDecision) -> Iterable[Output]:
     """Where an object's addresses are -> the gateways to send to, so that a node's other edits touch no pod."""
+    if not decision.is_placed:
+        return
     places = (read(NODE_PLACE, cluster_key(each.node)) for each in decision.assignments)
     yield GATES.row(key.name, gates(decision, places))
 
@@ -147,8 +151,9 @@ def served_pod(read: Reader, key: tuple[NamespacedName, PodSelection], row: None
 
 
 def _first(read: Reader, picked: PodSelection) -> Rank | None:
-    ranks = [each for each in read(BY_POD_WANT, picked) if isinstance(each, Rank)]
-    return min(ranks, default=None)
+    """Of the placed objects that ask for a selection the one that counts."""
+    ranks = sorted(each for each in read(BY_POD_WANT, picked) if isinstance(each, Rank))
+    return next((each for each in ranks if read(GATES, each.name) is not None), None)
 
 
 def _rows(name: str, pod: Endpoint, address: Address, mine: tuple[Gate, ...]) -> Iterator[Output]:

@@ -23,14 +23,26 @@ class Exit(Value, frozen=True, kw_only=True):
     address: Address
 
 
-def that_counts(items: Iterable[EgressIP], pod: Endpoint, namespace: Labels | None) -> EgressIP | None:
-    """Of the objects that select a pod the oldest, by name where the time is the same; ``namespace``: the labels of the
-    pod's, None where they are unknown, which no selector matches."""
+Precedence = tuple[bool, bool, str, str]
+
+
+def precedence(item: EgressIP, decision: EgressIPDecision | None) -> Precedence:
+    """Of the objects that select a pod the least counts: a placed one, the oldest, by name where the time is the same.
+    One that no node holds serves nobody, and would send its pods out as their nodes."""
+    return decision is None or not decision.is_placed, not item.created, item.created, item.name
+
+
+def that_counts(
+    items: Iterable[tuple[EgressIP, EgressIPDecision | None]], pod: Endpoint, namespace: Labels | None
+) -> EgressIP | None:
+    """Of the objects that select a pod the one that counts; ``namespace``: the labels of the pod's, None where they are
+    unknown, which no selector matches."""
     if namespace is None:
         return None
     around, own = dict(namespace), dict(pod.labels)
-    selecting = (each for each in items if each.namespaces.matches(around) and each.pods.matches(own))
-    return min(selecting, key=lambda each: (not each.created, each.created, each.name), default=None)
+    selecting = (each for each in items if each[0].namespaces.matches(around) and each[0].pods.matches(own))
+    found = min(selecting, key=lambda each: precedence(*each), default=None)
+    return found[0] if found is not None else None
 
 
 def why_kept(network: ClusterNetwork, target: Address, hosts: Container[Address]) -> str:

@@ -9,22 +9,19 @@ from __future__ import annotations
 from typing import Literal
 
 from ovnk_core.features.egress_router.plan import RouterPlan
+from ovnk_core.topology.platform import CLOUDS, LAYER_2_PLATFORMS
 
 Support = Literal["supported", "unsupported", "unknown"]
 
-_LAYER_2 = frozenset(("", "None", "BareMetal", "VSphere", "OpenStack", "oVirt"))
-_CLOUDS = frozenset(
-    ("AWS", "Azure", "GCP", "IBMCloud", "PowerVS", "AlibabaCloud", "EquinixMetal", "External", "Nutanix", "KubeVirt")
-)
 VSPHERE_SETTINGS = ("promiscuous mode", "MAC address changes", "forged transmits")
 
 
 def support(platform: str) -> Support:
     """Whether macvlan works on a platform of Infrastructure; the manual names AWS, Azure and "any other cloud platform
     that does not support layer 2 manipulations" (15.11.1)."""
-    if platform in _LAYER_2:
+    if platform in ("", *LAYER_2_PLATFORMS):
         return "supported"
-    return "unsupported" if platform in _CLOUDS else "unknown"
+    return "unsupported" if platform in CLOUDS else "unknown"
 
 
 def requirements(platform: str, plan: RouterPlan) -> tuple[str, ...]:
@@ -42,5 +39,5 @@ def requirements(platform: str, plan: RouterPlan) -> tuple[str, ...]:
         case "VSphere":
             return tuple(f"on the host virtual switch, accept {each}" for each in VSPHERE_SETTINGS)
     if support(platform) == "unsupported":
-        return (f"none helps: an egress router is not compatible with {platform}, which is no layer 2 (15.11.1)",)
+        return (f"none helps: an egress router is not compatible with {platform}: macvlan needs layer 2 (15.11.1)",)
     return ()

@@ -19,7 +19,7 @@ from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Off
 from ovnk_core.certificates.signing import Request
 from ovnk_core.errors import TransitionError
 from ovnk_core.keeper.keeper import Keeper
-from ovnk_core.model.tables import NODE
+from ovnk_core.model.tables import NODE, cluster_key
 from ovnk_server import access
 from ovnk_server.convert import timestamp
 from ovnk_server.faults import NotReady
@@ -64,7 +64,8 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
             signer=request.signer_name,
             usages=tuple(request.usages),
         )
-        chassis, now = self._chassis().get(request.node), self._now()
+        node, now = self._keeper.plane.cluster.engine.rows(NODE).get(cluster_key(request.node)), self._now()
+        chassis = node.certified if node is not None else None
         issued = await self._ask(lambda office: office.sign(asked, chassis, now))
         made = issued.standing
         LOGGER.info("certificate signed", node=made.node, chassis=made.subject, serial=made.serial)
@@ -97,7 +98,7 @@ class CertificateService(certificate_service_pb2_grpc.CertificateServiceServicer
     def _chassis(self) -> dict[str, str]:
         """Chassis id of every node that takes part in tunnels, by node."""
         nodes = self._keeper.plane.cluster.engine.rows(NODE).values()
-        return {each.name: each.chassis or each.name for each in nodes if not each.is_windows}
+        return {each.name: each.certified for each in nodes if each.certified}
 
     async def _ask(self, work: Callable[[Office], T]) -> T:
         if not self._folder:

@@ -14,11 +14,11 @@ from ovnk_api.v1 import egress_ip_service_pb2 as pb
 from ovnk_api.v1 import egress_ip_service_pb2_grpc
 
 from ovnk_core.allocate.settling import HEALTHY
-from ovnk_core.analysis.egress_nodes import EgressNodeReport, Reason, drained, egress_nodes
+from ovnk_core.analysis.egress_nodes import EgressNodeReport, Reason, displaced, drained, egress_nodes
 from ovnk_core.errors import LimitError, NotFound, SchemaError
 from ovnk_core.ingest.text import show
 from ovnk_core.keeper.keeper import Keeper
-from ovnk_core.model.egress_ip import EgressIPDecision, UnassignedReason
+from ovnk_core.model.egress_ip import EgressIPDecision, NodeHealth, UnassignedReason
 from ovnk_core.model.tables import EGRESS_IP, EGRESS_IP_DECISION, NODE, NODE_HEALTH, cluster_key
 from ovnk_core.terms.address import Address
 from ovnk_core.terms.name import NamespacedName, ObjectRef
@@ -110,6 +110,7 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         leaving = [at for at, node in self._where().items() if node == request.node]
         revision = keeper.revision
         after: Decided = {}
+        waiting = await self._displaced(request.node)
         if request.validate_only:
             snapshot = await keeper.snapshot()
             after = await anyio.to_thread.run_sync(lambda: drained(snapshot.cluster, request.node))
@@ -118,6 +119,7 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         if request.wait and not request.validate_only:
             after = await self._moved()
         goes, why = _placed(after), _reasons(after, hearing)
+        leaving += [at for at in waiting if at in why]
         moves = [_move(*at, request.node, goes.get(at, ""), why.get(at, "")) for at in sorted(leaving)]
         told, is_redacted = _told(moves, hearing)
         return pb.DrainNodeResponse(moves=told, revision=revision, is_redacted=is_redacted)
@@ -127,7 +129,7 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         keeper = self._keeper
         await keeper.require_turn()
         self._require_node(request.node)
-        heard = keeper.plane.cluster.engine.rows(NODE_HEALTH).get(cluster_key(request.node), HEALTHY)
+        heard = self._heard_of(request.node)
         revision = await keeper.drain_node(request.node, is_drained=False)
         return pb.UndrainNodeResponse(revision=revision, was_drained=heard.is_drained)
 
@@ -137,6 +139,16 @@ class EgressIPService(egress_ip_service_pb2_grpc.EgressIPServiceServicer):
         for _ in range(2):
             await self._keeper.plane.wait()
         return self._keeper.plane.cluster.engine.rows(EGRESS_IP_DECISION)
+
+    async def _displaced(self, node: str) -> list[tuple[NamespacedName, Address]]:
+        """What has nowhere to go because a node was drained before."""
+        if not self._heard_of(node).is_drained:
+            return []
+        snapshot = await self._keeper.snapshot()
+        return await anyio.to_thread.run_sync(lambda: displaced(snapshot.cluster, node))
+
+    def _heard_of(self, node: str) -> NodeHealth:
+        return self._keeper.plane.cluster.engine.rows(NODE_HEALTH).get(cluster_key(node), HEALTHY)
 
     def _require_node(self, name: str) -> None:
         if not name:

@@ -9,7 +9,7 @@ from typing import Any
 from ovnk_api.v1 import output_service_pb2 as pb
 from ovnk_api.v1 import output_service_pb2_grpc
 
-from ovnk_core.analysis.router_lint import platform_of, router_warnings
+from ovnk_core.analysis.router_lint import router_warnings
 from ovnk_core.errors import SchemaError
 from ovnk_core.features.egress_router.plan import RouterPlan
 from ovnk_core.ingest.text import show
@@ -18,10 +18,12 @@ from ovnk_core.runtime.asking import ROUTER_KIND
 from ovnk_core.runtime.broadcast import Event
 from ovnk_core.terms.name import NamespacedName, ObjectRef
 from ovnk_core.topology.annotations import TOLD, Told
+from ovnk_core.topology.platform import platform_in_force
 from ovnk_server import access
 from ovnk_server.access import Verb
 from ovnk_server.convert import page_size, reference
 from ovnk_server.convert_router import DEFINITION, hears_of_routers, router_plan
+from ovnk_server.hearing import Hearing
 
 Wanted = Callable[[ObjectRef], bool]
 
@@ -52,11 +54,11 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
         self, request: pb.WatchOutputsRequest, context: Any
     ) -> AsyncIterator[pb.WatchOutputsResponse]:
         kinds, is_wanted = _asked("watch", request.kind, request.namespace)
-        sees = access.caller().visible("watch")
+        sees, hearing = access.caller().visible("watch"), Hearing(access.caller())
         async with aclosing(self._keeper.plane.watch_told(kinds)) as events:
             async for event in events:
                 if event.ref is None or is_wanted(event.ref):
-                    yield self._response(event, sees)
+                    yield self._response(event, sees, sees_nodes=hearing.sees_nodes)
 
     def _add_routers(self, outputs: list[pb.Output]) -> None:
         """Plans of the egress router pods among outputs, with what is wrong with them."""
@@ -69,10 +71,11 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
         warnings = router_warnings(plane.cluster) if hears_of_routers(who, plane.cluster) else {}
         for plan, each in found:
             if sees(_definition(plan)):
-                told = router_plan(plan, platform_of(plane.cluster), warnings.get(plan.pod, ()))
+                platform, known = platform_in_force(plane.cluster.engine), warnings.get(plan.pod, ())
+                told = router_plan(plan, platform, sees_nodes=Hearing(who).sees_nodes, warnings=known)
                 each.egress_router.CopyFrom(told)
 
-    def _response(self, event: Event, sees: Wanted) -> pb.WatchOutputsResponse:
+    def _response(self, event: Event, sees: Wanted, *, sees_nodes: bool) -> pb.WatchOutputsResponse:
         if event.type == "synced":
             return pb.WatchOutputsResponse(synced=pb.OutputsSynced(revision=self._keeper.revision))
         if event.ref is None:
@@ -81,7 +84,8 @@ class OutputService(output_service_pb2_grpc.OutputServiceServicer):
             return pb.WatchOutputsResponse(removed=reference(event.ref))
         output = _output(event.ref, event.told, sees)
         if event.router is not None and sees(_definition(event.router)):
-            output.egress_router.CopyFrom(router_plan(event.router, platform_of(self._keeper.plane.cluster)))
+            platform = platform_in_force(self._keeper.plane.cluster.engine)
+            output.egress_router.CopyFrom(router_plan(event.router, platform, sees_nodes=sees_nodes))
         return pb.WatchOutputsResponse(changed=output)
 
 

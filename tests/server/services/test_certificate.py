@@ -81,7 +81,7 @@ async def test_a_known_node_is_signed_for_and_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
-        (asked(chassis="n2"), "must be the common name chassis-1"),
+        (asked(chassis="n2"), "its common name must be chassis-1"),
         (asked("n3"), "no such node"),
         (asked("../n1"), "no such node"),
         (asked(usages=["client auth"]), "must be ipsec tunnel alone"),

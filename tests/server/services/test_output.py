@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -103,7 +102,7 @@ async def test_the_client_lists_and_watches() -> None:
         await decided(stand, api)
         async with Client(f"unix:{stand._folder}/s1") as client:
             assert [name(each) async for each in client.outputs()] == ALL
-            async with aclosing(client.watch_outputs("Node")) as events:
+            async with client.watch_outputs("Node") as events:
                 kinds = [(await anext(events)).WhichOneof("event") for _ in range(4)]
                 assert kinds == ["changed", "changed", "changed", "synced"]
                 waiting = asyncio.ensure_future(anext(events))
@@ -156,3 +155,9 @@ async def test_a_plan_is_for_those_who_may_read_its_definition(stand: Stand, api
     bob = await stand.caller("bob", Rules(("list watch", "Pod NetworkAttachmentDefinition", "*")))
     (output,) = await listed(bob, kind="Pod")
     assert output.egress_router.address and not output.egress_router.warnings, "a warning may speak of a node"
+    events = bob.outputs.WatchOutputs(pb.WatchOutputsRequest(kind="Pod"))
+    assert (output.egress_router.node, (await events.read()).changed.egress_router.node) == ("", "")
+    events.cancel()
+    eve = await stand.caller("eve", Rules(("list", "Pod NetworkAttachmentDefinition", "*"), ("get", "Node", "* -")))
+    (output,) = await listed(eve, kind="Pod")
+    assert output.egress_router.node == "n1", "nodes are named to whoever may get them"

@@ -359,7 +359,8 @@ async def test_an_egress_ip_that_the_caller_may_not_read_is_not_told(stand: Stan
     await apply(api, EGRESS_NODE, EGRESS_IP)
     ann = await stand.caller("ann", Rules(("trace", "Pod", "shop"), ("get", "Pod Node", "shop"), ("get", "Node", "")))
     answer = await ask(ann, "shop/web", "203.0.113.9:443", engine=engine)
-    assert (answer.verdict, answer.is_redacted, answer.HasField("egress")) == (verdicts.VERDICT_ALLOW, True, False)
+    assert (answer.verdict, answer.is_redacted, answer.HasField("egress")) == (verdicts.VERDICT_ALLOW, True, True)
+    assert answer.egress == verdicts.Egress(candidates=[verdicts.EgressCandidate()])
     inside = await ask(ann, "shop/web", "shop/db:80", engine=engine)
     for secret in ("192.0.2.50", "out ", "EgressIP"):
         assert secret not in str(answer) + str(inside)

@@ -13,6 +13,12 @@ from tests.server.services.test_trace_services import ask, load
 
 pytestmark = pytest.mark.asyncio
 TRACES = ("trace", "Pod", "shop lab")
+FIREWALL = {
+    "apiVersion": "k8s.ovn.org/v1",
+    "kind": "EgressFirewall",
+    "metadata": {"name": "default", "namespace": "shop"},
+    "spec": {"egress": [{"type": "Allow", "to": {"cidrSelector": "0.0.0.0/0"}}]},
+}
 SECRETS = ("192.168.12.91", "192.168.12.99", "net1", "router")
 
 
@@ -56,6 +62,23 @@ async def test_a_node_that_may_not_be_read_is_left_out(stand: Stand, api: Api) -
     answer = await ask(ann, "lab/client", "shop/web:80")
     assert (answer.egress_router.source_ip, answer.egress_router.node) == ("192.168.12.99", "")
     assert "n1" not in str(answer)
+
+
+async def test_whether_a_firewall_is_passed_is_told_to_who_may_read_it(stand: Stand, api: Api) -> None:
+    await routed(stand, api)
+    kinds = "Pod NetworkAttachmentDefinition NetworkPolicy Node"
+    ann = await stand.caller("ann", Rules(TRACES, ("get", kinds, "* -")))
+    told: list[str] = []
+    for has_firewall in (False, True):
+        if has_firewall:
+            await apply(api, FIREWALL)
+        answer = await ask(ann, "lab/client", "shop/web:80")
+        assert answer.egress_router.destination, "the rest is told"
+        answer.revision = 0
+        told.append(str(answer))
+        everything = await ask(api, "lab/client", "shop/web:80")
+        assert ("past the egress firewall of shop" in str(everything)) is has_firewall
+    assert told[0] == told[1]
 
 
 async def test_whether_a_definition_is_there_is_told_to_who_may_read_it(stand: Stand, api: Api) -> None:

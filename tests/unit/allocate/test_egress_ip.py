@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ovnk_core.allocate.egress_node import ASSUMED
 from ovnk_core.cluster import Cluster
 from ovnk_core.ingest.load import parse_objects
 from ovnk_core.model.egress_ip import NodeHealth
@@ -223,10 +224,10 @@ def test_an_address_that_changes_hands_waits_for_its_withdrawal(how: str) -> Non
 @pytest.mark.parametrize(
     ("last", "what"),
     [
-        (0, "the network address of the subnet of node node5"),
-        (1, "the next hop of node node5"),
+        (0, f"the network address of the subnet, {ASSUMED}, of node node5"),
+        (1, "the next hop, assumed without k8s.ovn.org/l3-gateway-config, of node node5"),
         (5, "an address of node node5"),
-        (255, "the broadcast address of the subnet of node node5"),
+        (255, f"the broadcast address of the subnet, {ASSUMED}, of node node5"),
     ],
 )
 def test_an_address_without_which_a_node_is_cut_off_is_on_none(last: int, what: str) -> None:

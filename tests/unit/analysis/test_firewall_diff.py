@@ -21,7 +21,7 @@ from ovnk_core.terms.name import NamespacedName
 from ovnk_core.trace.fast import FastTracer
 from ovnk_core.trace.question import Question
 from ovnk_core.trace.scene import Scene
-from tests.kit.egress import LAB, OTHER_NODE, OWN_NODE, SHOP, landscape, rules
+from tests.kit.egress_firewall import LAB, OTHER_NODE, OWN_NODE, SHOP, landscape, rules
 from tests.kit.manifest import policy
 
 NB = parse_schema(SCHEMA)

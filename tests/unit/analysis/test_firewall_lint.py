@@ -16,7 +16,7 @@ from ovnk_core.model.egress_firewall import FirewallPort, FirewallRule
 from ovnk_core.terms.address import BITS, Address, Cidr, network_of
 from ovnk_core.terms.port import TRANSPORTS
 from ovnk_core.trace.scene import Scene
-from tests.kit.egress import SHOP, World, answered, rules
+from tests.kit.egress_firewall import SHOP, World, answered, rules
 from tests.kit.manifest import node
 
 ALLOW_ALL_BUT = "Deny 0.0.0.0/0"

@@ -28,7 +28,7 @@ from ovnk_core.features.egress_firewall.verdict import Packet, first_match, is_s
 from ovnk_core.terms.address import Address, parse_address
 from ovnk_core.terms.port import Protocol
 from ovnk_core.trace.scene import Scene
-from tests.kit.egress import SHOP, World, answered, rules
+from tests.kit.egress_firewall import SHOP, World, answered, rules
 
 GOOD = [
     "1.2.3.4,tcp,80", "0.0.0.0,udp,0", "255.255.255.255,sctp,65535", "10.0.0.1,icmp,", "1.2.3.4,6,443",

@@ -12,7 +12,7 @@ from ovnk_core.features.egress_firewall.status import (
 )
 from ovnk_core.model.tables import DNS_DECISION, EGRESS_FIREWALL
 from ovnk_core.terms.name import NamespacedName, ObjectRef
-from tests.kit.egress import SHOP, World, answered, rules
+from tests.kit.egress_firewall import SHOP, World, answered, rules
 from tests.kit.shapes import firewall
 
 

@@ -7,7 +7,7 @@ import pytest
 from ovnk_core.features.egress_firewall.verdict import answered_between, answered_since
 from ovnk_core.model.decision import DnsChange, DnsDecision
 from ovnk_core.terms.address import parse_address
-from tests.kit.egress import World, rules
+from tests.kit.egress_firewall import World, rules
 
 ONE, TWO = parse_address("203.0.113.1"), parse_address("203.0.113.2")
 START = 1_700_000_000

@@ -27,7 +27,7 @@ from ovnk_core.terms.address import cidr
 from ovnk_core.terms.label import EVERYTHING, requirement, selector
 from ovnk_core.terms.port import TRANSPORTS
 from ovnk_core.topology.place import Settings
-from tests.kit.egress import SHOP, rule, rules
+from tests.kit.egress_firewall import SHOP, rule, rules
 from tests.kit.manifest import accept, accepted, refuse
 from tests.kit.shapes import firewall
 

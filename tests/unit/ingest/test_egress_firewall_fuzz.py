@@ -28,7 +28,7 @@ from ovnk_core.terms.label import EVERYTHING, requirement, selector
 from ovnk_core.terms.name import NamespacedName
 from ovnk_core.terms.port import TRANSPORTS
 from ovnk_core.topology.place import Settings
-from tests.kit.egress import SHOP, landscape, rules
+from tests.kit.egress_firewall import SHOP, landscape, rules
 from tests.kit.manifest import accept, namespace
 from tests.kit.questions import scaled
 from tests.kit.shapes import SHAPES, firewall, shaped_firewall

@@ -155,6 +155,23 @@ def test_why_a_definition_is_refused(tmp_path: Path, config: object, text: str) 
     assert text in reason(tmp_path, definition(config))
 
 
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ("[]", "must be a mapping"),
+        ({"type": "egress-router", "podIP": {"a": IP}}, "podIP: the plug-in takes its addresses from ip alone"),
+        (
+            router({"addresses": ["192.168.12.99/24", "192.168.12.98/24"]}),
+            'not 2 (got "192.168.12.99/24, 192.168.12.98/24")',
+        ),
+    ],
+)
+def test_one_fault_is_one_error_that_shows_it(tmp_path: Path, config: object, text: str) -> None:
+    (refused,) = read(tmp_path, definition(config)).refused
+    (error,) = refused.errors
+    assert text in str(error)
+
+
 def test_what_is_accepted_with_a_warning(tmp_path: Path) -> None:
     config = router({"destinations": ["203.0.113.26/30", "80 tcp 203.0.113.27"]})
     texts = " ".join(each.text for each in read(tmp_path, definition(config)).warnings)

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from ovnk_cli.commands.trace import egress_document, ways_out
 from ovnk_cli.inputs import Input, offline, report_edit
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
-from ovnk_cli.output import emit, say, table
+from ovnk_cli.output import emit, say, say_redaction, table
 from ovnk_cli.place import Server, ask, server_for_files, server_options
 from ovnk_core.analysis.diff import ClusterDiff, diff_clusters, edited
+from ovnk_core.analysis.stated_egress_ips import Record
 from ovnk_core.nb.schema import parse_schema
 from ovnk_core.northbound.memory_schema import SCHEMA
 from ovnk_core.trace.question import Step
@@ -47,12 +48,13 @@ def diff(targets: tuple[str, ...], output: str, **given: Any) -> None:
     before = offline(source)
     loaded = replace(source, paths=targets).load()
     after = edited(before.cluster, loaded)
-    report_edit(loaded, after)
+    report_edit(loaded, after, Record(name="BEFORE", decisions=before.cluster.decisions.egress_ips))
     found = diff_clusters(before.cluster, after, parse_schema(SCHEMA))
     if not found.is_complete:
         say("warning: too many packets to compare them all: there may be more connections than are listed")
-    _tell(_document(found), output)
-    raise click.exceptions.Exit(0 if found.is_empty and not after.errors and not before.errors else 1)
+    is_refused = bool(after.errors or before.errors)
+    _tell(_document(found), output, is_refused=is_refused)
+    raise click.exceptions.Exit(0 if found.is_empty and not is_refused else 1)
 
 
 def _diff_server(server: Server, paths: tuple[str, ...], output: str) -> int:
@@ -64,19 +66,21 @@ def _diff_server(server: Server, paths: tuple[str, ...], output: str) -> int:
     if not found["complete"]:
         say("warning: too many packets to compare them all: there may be more connections than are listed")
     _tell(found, output)
-    return 1 if any(found[part] for part in PARTS) else 0
+    say_redaction(found)
+    return 1 if found.get("is_redacted") or any(found[part] for part in PARTS) else 0
 
 
-def _tell(found: dict[str, Any], output: str) -> None:
+def _tell(found: dict[str, Any], output: str, *, is_refused: bool = False) -> None:
     if output == "table":
-        _print(found)
+        _print(found, is_refused=is_refused)
     else:
         emit(found, output)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(found: dict[str, Any], *, is_refused: bool) -> None:
     if not any(found[part] for part in PARTS):
-        click.echo("nothing differs")
+        if not found.get("is_redacted"):
+            click.echo("nothing that is accepted differs" if is_refused else "nothing differs")
         return
     is_first = True
     for part, (head, cells) in _BLOCKS.items():

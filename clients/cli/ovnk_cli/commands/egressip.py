@@ -8,7 +8,7 @@ import click
 
 from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, northbound_options, output_option
-from ovnk_cli.output import emit, table
+from ovnk_cli.output import HIDDEN, emit, say, say_redaction, table
 from ovnk_cli.place import ask, server_options, taken_server
 from ovnk_core.analysis.egress_nodes import egress_nodes
 from ovnk_core.cluster import Cluster
@@ -47,6 +47,7 @@ def egressip(rebalance: bool, dry_run: bool, output: str, **given: Any) -> None:
 
 
 def _print(document: dict[str, Any], output: str) -> None:
+    say_redaction(document)
     if output in ("json", "yaml"):
         emit(document, output)
     elif output == "name":
@@ -78,8 +79,11 @@ def _show(document: dict[str, Any], *, is_wide: bool) -> None:
     """A line for each address; wide: with the reason in full, and then the nodes."""
     rows: list[list[object]] = []
     for each in document["egressips"]:
-        rows += [[each["name"], one["egressIP"], one["node"] or "?", "-", "-"] for one in each["assignments"]]
+        rows += [[each["name"], one["egressIP"], one["node"] or HIDDEN, "-", "-"] for one in each["assignments"]]
         rows += [[each["name"], one["egressIP"], "-", one["reason"], one["message"]] for one in each["unassigned"]]
+    if not rows and not (is_wide and document["nodes"]):
+        say("nothing found")
+        return
     columns = 5 if is_wide else 4
     table(["NAME", "EGRESSIP", "NODE", "REASON", "MESSAGE"][:columns], (row[:columns] for row in rows))
     if is_wide:

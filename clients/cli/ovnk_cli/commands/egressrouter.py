@@ -10,11 +10,12 @@ from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, northbound_options, output_option
 from ovnk_cli.output import emit, table
 from ovnk_cli.place import ask, server_options, taken_server
-from ovnk_core.analysis.router_lint import platform_of, router_warnings
+from ovnk_core.analysis.router_lint import router_warnings
 from ovnk_core.features.egress_router.plan import RouterPlan, cluster_routes, nft_ruleset, routing_table
 from ovnk_core.features.egress_router.platform import requirements
 from ovnk_core.features.egress_router.rules import ROUTER_PLAN
 from ovnk_core.model.attachment_manifest import destination_text
+from ovnk_core.topology.platform import platform_in_force
 
 Document = dict[str, Any]
 
@@ -39,7 +40,7 @@ def egressrouter(pods: tuple[str, ...], output: str, **given: Any) -> None:
         _print(ask(server, routers), pods, output)
         return
     found = offline(Input(**given))
-    warnings, platform = router_warnings(found.cluster), platform_of(found.cluster)
+    warnings, platform = router_warnings(found.cluster), platform_in_force(found.cluster.engine)
     plans = found.cluster.engine.rows(ROUTER_PLAN)
     _print([_document(plan, platform, warnings[key]) for key, plan in sorted(plans.items())], pods, output)
     raise click.exceptions.Exit(found.exit_code)
@@ -98,7 +99,7 @@ def _row(each: Document) -> list[object]:
     shown = ", ".join(each["destinations"]) or "-"
     return [
         each["pod"],
-        each["node"],
+        each["node"] or "-",
         each["interface"],
         each["address"],
         each["gateway"],

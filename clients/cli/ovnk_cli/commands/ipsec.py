@@ -14,7 +14,7 @@ from ovnk_cli.inputs import Input, offline
 from ovnk_cli.options import input_options, output_option
 from ovnk_cli.output import emit, say, table
 from ovnk_cli.place import Server, ask, server_for_files, server_options
-from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, Office, Standing, missing
+from ovnk_core.certificates.office import CIPHER, ICV_BYTES, KEY_BITS, MODE, USABLE, Office, Standing, missing
 from ovnk_core.certificates.signing import MAX_REQUEST_BYTES, SIGNER, USAGE, Request
 from ovnk_core.cluster import Cluster
 from ovnk_core.errors import SchemaError
@@ -120,8 +120,10 @@ def status(folder: str | None, output: str, **given: Any) -> None:
         "nodes": list(map(_document, nodes)),
     }
     _print(document | more, output)
-    trusted = [each for each in authorities if each.state in ("signing", "valid")]
-    is_fine = bool(trusted) and now < trusted[-1].renew_at and all(each.state == "valid" for each in nodes)
+    states = {each.state for each in authorities}
+    if not states & USABLE:
+        say("there is no valid authority")
+    is_fine = bool(states & USABLE) and "due" not in states and all(each.state == "valid" for each in nodes)
     lacks = bool(more.get("enabled") and more["missing"])
     raise click.exceptions.Exit(0 if is_fine and not lacks else 1)
 
@@ -138,7 +140,7 @@ def _standings(
         return authorities, tuple(office.nodes(now).values()), {}
     cluster = offline(Input(**given)).cluster
     names = (key.name for key in cluster.engine.rows(NODE))
-    chassis = {name: found for name in names if (found := _chassis(cluster, name)) is not None}
+    chassis = {name: found for name in names if (found := _chassis(cluster, name))}
     nodes = office.nodes(now, chassis)
     more = {"enabled": cluster.network.has_ipsec, "missing": missing(chassis, nodes)}
     return authorities, tuple(nodes.values()), more
@@ -158,7 +160,7 @@ def _now() -> datetime:
 
 def _chassis(cluster: Cluster, node: str) -> str | None:
     known = cluster.engine.rows(NODE).get(cluster_key(node))
-    return None if known is None or known.is_windows else known.chassis or known.name
+    return known.certified if known is not None else None
 
 
 def _read(file: str) -> bytes:

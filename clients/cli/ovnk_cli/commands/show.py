@@ -193,7 +193,7 @@ def validate(output: str, **given: Any) -> None:
     found = offline(Input(**given), quiet=True)
     loaded, cluster = found.loaded, found.cluster
     if output == "table":
-        report(loaded, cluster)
+        report(loaded, cluster, found.record)
         refused = len(cluster.problems)
         click.echo(f"{cluster.count()} objects accepted, {refused} refused, {len(found.errors)} errors")
     else:
@@ -211,7 +211,7 @@ def validate(output: str, **given: Any) -> None:
                     for ref, errors in sorted(cluster.problems.items())
                 ],
                 "errors": [error_document(error) for error in found.errors],
-                "warnings": list(remarks(loaded, cluster)),
+                "warnings": list(remarks(loaded, cluster, found.record)),
                 "unknown": [{"kind": kind, "count": count} for kind, count in loaded.unknown],
                 "seconds": round(loaded.seconds, 3),
                 "bytes": loaded.bytes,

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from ovnk_cli.complete import ends
 from ovnk_cli.inputs import Input, is_namespace, offline
 from ovnk_cli.options import dns_option, input_options, northbound_options, output_option
-from ovnk_cli.output import API_VERSION, emit, table
+from ovnk_cli.output import API_VERSION, HIDDEN, emit, table
 from ovnk_cli.place import Server, ask, server_options, taken_server
 from ovnk_core.analysis.matrix import matrix as compute_matrix
 from ovnk_core.flows.table import FlowTable
@@ -271,13 +271,13 @@ def print_egress(found: dict[str, Any]) -> None:
 
 def ways_out(found: dict[str, Any]) -> str:
     """By which node and as whom, and whose egress IP that is, in a line."""
-    ways = " or ".join(f"{each['node'] or '(hidden)'} as {each['source_ip']}" for each in found["candidates"])
+    ways = " or ".join(f"{each['node'] or HIDDEN} as {each['source_ip'] or HIDDEN}" for each in found["candidates"])
     return (ways or "nothing leaves") + (f" (EgressIP {found['egressip']})" if found["egressip"] else "")
 
 
 def _print(answer: dict[str, Any]) -> None:
     click.echo(f"{answer['verdict']}: {answer['reason']}")
-    way = ", ".join(f"{leg['from']} -> {leg['to']} ({_travelled(leg)})" for leg in answer["legs"])
+    way = ", ".join(f"{leg['from'] or HIDDEN} -> {leg['to'] or HIDDEN} ({_travelled(leg)})" for leg in answer["legs"])
     click.echo(f"path: {answer['path']}" + (f", {way}" if way else ""))
     if "load_balancer" in answer:
         _print_balancing(answer["load_balancer"])
@@ -290,8 +290,8 @@ def _print(answer: dict[str, Any]) -> None:
         router = answer["egress_router"]
         click.echo(f"egress router: {router['destination']} sees {router['source_ip']} (pod {router['pod']})")
     if "receivers" in answer:
-        heard = ", ".join(f"{each['namespace']}/{each['name']} ({each['node']})" for each in answer["receivers"])
-        click.echo(f"receivers: {heard or 'none'}")
+        heard = [f"{each['namespace']}/{each['name']} ({each['node'] or HIDDEN})" for each in answer["receivers"]]
+        click.echo(f"receivers: {', '.join(heard) or 'none'}")
     if "incomplete" in answer:
         click.echo(f"incomplete: not built yet and could change this: {', '.join(answer['incomplete'])}")
 

@@ -36,6 +36,8 @@ from ovnk_api.v1.verdict_pb2 import (
     Verdict,
 )
 
+from ovnk_cli.output import redaction
+
 
 def word(enum: Any, value: int, prefix: str) -> str:
     """``VERDICT_ALLOW`` -> ``allow``; a value that is newer than this client by its number."""
@@ -62,8 +64,8 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         "path": word(PathKind, answer.path, "PATH_KIND_"),
         "legs": [
             {
-                "from": leg.source,
-                "to": leg.target,
+                "from": leg.source or None,
+                "to": leg.target or None,
                 "transport": word(Transport, leg.transport, "TRANSPORT_"),
                 "encrypted": leg.is_encrypted,
                 **({"protection": leg.protection} if leg.protection else {}),
@@ -74,7 +76,7 @@ def answer_document(answer: Answer) -> dict[str, Any]:
     }
     if answer.path == PathKind.PATH_KIND_MULTICAST:
         document["receivers"] = [
-            {"namespace": each.namespace, "name": each.name, "node": each.node} for each in answer.receivers
+            {"namespace": each.namespace, "name": each.name, "node": each.node or None} for each in answer.receivers
         ]
     if answer.HasField("load_balancer"):
         document["load_balancer"] = _balancing_document(answer.load_balancer)
@@ -82,7 +84,8 @@ def answer_document(answer: Answer) -> dict[str, Any]:
         document["egress_router"] = _router_document(answer.egress_router)
     if answer.HasField("egress"):
         document["egress"] = _egress_document(answer.egress)
-    return document | ({"incomplete": list(answer.incomplete)} if answer.incomplete else {})
+    document |= {"incomplete": list(answer.incomplete)} if answer.incomplete else {}
+    return document | redaction(answer.is_redacted)
 
 
 def _balancing_document(found: LoadBalancing) -> dict[str, Any]:
@@ -109,9 +112,9 @@ def _egress_document(found: Egress) -> dict[str, Any]:
     only = found.candidates[0] if len(found.candidates) == 1 else None
     return {
         "egressip": found.egressip if found.HasField("egressip") else None,
-        "candidates": [{"node": each.node or None, "source_ip": each.source_ip} for each in found.candidates],
+        "candidates": [{"node": each.node or None, "source_ip": each.source_ip or None} for each in found.candidates],
         "node": only.node or None if only is not None else None,
-        "source_ip": only.source_ip if only is not None else None,
+        "source_ip": only.source_ip or None if only is not None else None,
     }
 
 
@@ -249,6 +252,7 @@ def diff_document(found: DiffResponse) -> dict[str, Any]:
         "sources": [_source_change(each) for each in found.sources],
         "rows": [_row_count(each) for each in found.rows],
         "complete": found.is_complete,
+        **redaction(found.is_redacted),
     }
 
 

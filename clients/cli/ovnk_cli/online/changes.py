@@ -20,7 +20,7 @@ from ovnk_cli.online.convergence import converge
 from ovnk_cli.online.files import Stated, located
 from ovnk_cli.online.names import Wanted, kind_meant, place_of, shown_reference
 from ovnk_cli.online.read import Selection, check_names, missing_text
-from ovnk_cli.output import emit, say, table
+from ovnk_cli.output import emit, redaction, say, say_redaction, table
 from ovnk_core.terms.struct import Value
 
 T = TypeVar("T")
@@ -99,8 +99,9 @@ async def _tell(client: Client, results: Sequence[ObjectResult], order: Order, *
 
 def _tell_plan(plan: ChangePlan, order: Order) -> None:
     """What would change in the northbound."""
+    document = plan_document(plan)
     if order.output in ("json", "yaml"):
-        emit(plan_document(plan), order.output)
+        emit(document, order.output)
     elif order.output in ("table", "wide"):
         counts = [
             [each.table, RowVerb.Name(each.verb).removeprefix("ROW_VERB_").lower(), each.operations]
@@ -109,8 +110,9 @@ def _tell_plan(plan: ChangePlan, order: Order) -> None:
         if counts:
             click.echo()
             table(["ROWS", "VERB", "OPERATIONS"], counts)
-        else:
+        elif not plan.is_redacted:
             say("no row of the northbound would change")
+    say_redaction(document)
 
 
 def plan_document(plan: ChangePlan) -> dict[str, Any]:
@@ -126,7 +128,8 @@ def plan_document(plan: ChangePlan) -> dict[str, Any]:
             for each in plan.counts
         ],
         "operations": [operation_document(each) for each in plan.operations],
-        "complete": plan.is_complete,
+        "complete": plan.is_complete and not plan.is_redacted,
+        **redaction(plan.is_redacted),
     }
 
 

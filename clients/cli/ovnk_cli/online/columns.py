@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ovnk_cli.output import HIDDEN
 from ovnk_core.terms.struct import Value
 
 Manifest = Mapping[str, Any]
@@ -215,7 +216,7 @@ def _egress_ips(manifest: Manifest) -> str:
 
 def _items(field: str) -> Callable[[Manifest], str]:
     def read(manifest: Manifest) -> str:
-        return ",".join(each.get(field, "") for each in at(manifest, "status", "items") or ()) or NONE
+        return ",".join(each.get(field) or HIDDEN for each in at(manifest, "status", "items") or ()) or NONE
 
     return read
 

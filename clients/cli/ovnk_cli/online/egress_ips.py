@@ -8,16 +8,17 @@ from typing import Any
 from ovnk_api.v1.egress_ip_service_pb2 import DrainNodeResponse, RebalanceResponse, UnassignedReason, UnfitReason
 from ovnk_client import Client
 
-from ovnk_cli.output import say
+from ovnk_cli.output import HIDDEN, redaction, say, say_redaction
 
 
 async def placed(client: Client) -> dict[str, Any]:
     """The document of ``ovnk egressip``."""
+    found = [one async for one in client.egress_assignments()]
     return {
         "egressips": [
             {
                 "name": one.name,
-                "assignments": [{"egressIP": each.address, "node": each.node} for each in one.assignments],
+                "assignments": [{"egressIP": each.address, "node": each.node or None} for each in one.assignments],
                 "unassigned": [
                     {
                         "egressIP": each.address,
@@ -27,7 +28,7 @@ async def placed(client: Client) -> dict[str, Any]:
                     for each in one.unassigned
                 ],
             }
-            async for one in client.egress_assignments()
+            for one in found
         ],
         "nodes": [
             {
@@ -38,6 +39,7 @@ async def placed(client: Client) -> dict[str, Any]:
             }
             async for each in client.egress_nodes()
         ],
+        **redaction(any(one.is_redacted for one in found)),
     }
 
 
@@ -55,10 +57,10 @@ def tell(answer: RebalanceResponse | DrainNodeResponse) -> None:
     """A line for each move, on stderr; or that there is none."""
     for each in answer.moves:
         why = f" ({each.message})" if each.message else ""
-        say(f"{each.egress_ip_name}: {each.address} {each.from_node or '?'} -> {each.to_node or '?'}{why}")
-    if answer.is_redacted:
-        say("there is more to it that you may not read")
-    elif not answer.moves:
+        unknown = "nowhere" if why else HIDDEN if answer.is_redacted else "a node not chosen yet"
+        say(f"{each.egress_ip_name}: {each.address} {each.from_node or HIDDEN} -> {each.to_node or unknown}{why}")
+    say_redaction(redaction(answer.is_redacted))
+    if not answer.is_redacted and not answer.moves:
         say("nothing moves")
 
 

@@ -39,7 +39,7 @@ async def router_tree(client: Client, namespace: str, name: str) -> Document:
 def _document(output: Output, plan: EgressRouterPlan) -> Document:
     return {
         "pod": f"{output.reference.namespace}/{output.reference.name}",
-        "node": plan.node,
+        "node": plan.node or None,
         "network": f"{plan.network.namespace}/{plan.network.name}",
         "interface": plan.interface,
         "interfaceType": plan.interface_type,

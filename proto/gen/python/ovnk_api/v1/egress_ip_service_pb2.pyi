@@ -259,7 +259,7 @@ class EgressMove(_message.Message):
     address: _builtins.str
     """The address."""
     from_node: _builtins.str
-    """The node it leaves; empty where the caller may not read nodes."""
+    """The node it leaves, or would be on if that were not drained; empty where the caller may not read nodes."""
     to_node: _builtins.str
     """The node it would come to if nothing else changed; empty where that is not decided yet, or not for the caller to
     read.
@@ -581,7 +581,7 @@ class DrainNodeResponse(_message.Message):
     @_builtins.property
     def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressMove]:
         """By name of the object and address. After waiting, or when nothing was changed, with the node each comes to or the
-        reason why there is none.
+        reason why there is none; and then, of a node that was drained before, with what still has nowhere to go for that.
         """
 
     def __init__(

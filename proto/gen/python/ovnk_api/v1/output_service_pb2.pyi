@@ -129,7 +129,7 @@ class EgressRouterPlan(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     MTU_BYTES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
-    """The pod's node."""
+    """The pod's node. Empty for callers who may not know of nodes."""
     interface: _builtins.str
     """The second interface."""
     interface_type: _builtins.str

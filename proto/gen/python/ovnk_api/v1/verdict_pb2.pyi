@@ -292,9 +292,7 @@ class Answer(_message.Message):
 
     @_builtins.property
     def egress(self) -> Global___Egress:
-        """Set where a pod sends to an address outside: by which nodes and as whom that leaves. Unset where the caller may not
-        read the EgressIP that decides.
-        """
+        """Set where a pod or a node sends to an address outside: by which nodes and as whom that leaves."""
 
     def __init__(
         self,
@@ -322,17 +320,19 @@ Global___Answer: _TypeAlias = Answer  # noqa: Y015
 
 @_typing.final
 class Egress(_message.Message):
-    """How what a pod sends to outside leaves."""
+    """How what a pod or a node sends to outside leaves."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EGRESSIP_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     egressip: _builtins.str
-    """The EgressIP that decides; unset where none applies."""
+    """The EgressIP that decides; unset where none applies, or where the caller may not read it."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___EgressCandidate]:
-        """The ways out, of which each connection draws one; none where nothing leaves."""
+        """The ways out, of which each connection draws one; none where nothing leaves. One without node and address stands
+        for all of them where the caller may not read the EgressIP.
+        """
 
     def __init__(
         self,
@@ -361,7 +361,7 @@ class EgressCandidate(_message.Message):
     node: _builtins.str
     """The node; empty where the caller may not read it."""
     source_ip: _builtins.str
-    """The source address outside."""
+    """The source address outside; empty where the caller may not read it."""
     def __init__(
         self,
         *,

@@ -255,7 +255,7 @@ export interface EgressMove {
   egressIpName: string;
   /** The address. */
   address: string;
-  /** The node it leaves; empty where the caller may not read nodes. */
+  /** The node it leaves, or would be on if that were not drained; empty where the caller may not read nodes. */
   fromNode: string;
   /**
    * The node it would come to if nothing else changed; empty where that is not decided yet, or not for the caller to
@@ -370,7 +370,7 @@ export interface DrainNodeRequest {
 export interface DrainNodeResponse {
   /**
    * By name of the object and address. After waiting, or when nothing was changed, with the node each comes to or the
-   * reason why there is none.
+   * reason why there is none; and then, of a node that was drained before, with what still has nowhere to go for that.
    */
   moves: EgressMove[];
   /** The revision that withdraws them; the present one if nothing changed. */

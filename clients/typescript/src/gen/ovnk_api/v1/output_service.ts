@@ -68,7 +68,7 @@ export interface EgressRouterPlan {
   network:
     | ObjectReference
     | undefined;
-  /** The pod's node. */
+  /** The pod's node. Empty for callers who may not know of nodes. */
   node: string;
   /** The second interface. */
   interface: string;

@@ -428,21 +428,21 @@ export interface Answer {
   egressRouter:
     | RouterHop
     | undefined;
-  /**
-   * Set where a pod sends to an address outside: by which nodes and as whom that leaves. Unset where the caller may not
-   * read the EgressIP that decides.
-   */
+  /** Set where a pod or a node sends to an address outside: by which nodes and as whom that leaves. */
   egress: Egress | undefined;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
 
-/** How what a pod sends to outside leaves. */
+/** How what a pod or a node sends to outside leaves. */
 export interface Egress {
-  /** The EgressIP that decides; unset where none applies. */
+  /** The EgressIP that decides; unset where none applies, or where the caller may not read it. */
   egressip?:
     | string
     | undefined;
-  /** The ways out, of which each connection draws one; none where nothing leaves. */
+  /**
+   * The ways out, of which each connection draws one; none where nothing leaves. One without node and address stands
+   * for all of them where the caller may not read the EgressIP.
+   */
   candidates: EgressCandidate[];
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
@@ -451,7 +451,7 @@ export interface Egress {
 export interface EgressCandidate {
   /** The node; empty where the caller may not read it. */
   node: string;
-  /** The source address outside. */
+  /** The source address outside; empty where the caller may not read it. */
   sourceIp: string;
   _unknownFields?: { [key: number]: Uint8Array[] } | undefined;
 }
