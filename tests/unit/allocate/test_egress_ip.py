@@ -194,6 +194,22 @@ def test_a_lost_nodes_address_moves_in_two_steps(lose: str) -> None:
     assert not world.cluster.leaving
 
 
+def test_a_label_that_goes_during_a_move() -> None:
+    """Nobody was promised the address: it goes to whoever may have it once it has left, and if need be to nobody."""
+    world = World(node(1), node(2), node(3), egress_ip("a", *addresses(101)))
+    world.put(node(1, is_labelled=False))
+    assert world.on() == {"101": "Moving"}
+    world.put(node(2, is_labelled=False))
+    assert world.on() == {"101": "Moving"}
+    world.program()
+    assert world.on() == {"101": "3"}
+    world.put(node(3, is_labelled=False))
+    world.program()
+    assert world.on() == {"101": "NoNode"}
+    world.put(node(2))
+    assert world.on() == {"101": "2"}
+
+
 def test_a_node_that_returns_gets_nothing_back_before_the_withdrawal_and_nothing_by_itself_after_it() -> None:
     world = World(node(1), node(2), egress_ip("a", *addresses(101)))
     world.report(1, LOST)
