@@ -28,7 +28,7 @@ install: $(VENV)/run.stamp ## Install into .venv from the hashed lock file; leav
 demo: install ## Load examples/shop into OVN (or the embedded northbound) and show what it means
 	@scripts/demo
 
-check: TEST_SCALE := 0.25
+check: TEST_SCALE := 0.2
 check: $(VENV)/dev.stamp ## Fast tier: lint, types, import contracts, unit and law tests
 	@scripts/check
 
